@@ -1,0 +1,97 @@
+"""The contract of a batched environment: one lane per task, SAME_STEP autoreset, terminated apart from truncated."""
+
+from abc import abstractmethod
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+from numpy.typing import NDArray
+
+from icrl.seeding import Streams, stream_keys
+
+
+class BatchedEnv(VectorEnv):
+    """A `gymnasium.vector.VectorEnv` computed for all lanes at once in NumPy.
+
+    Autoreset is SAME_STEP: where an episode ends, `step` returns the first observation of the next one, and
+    `info["final_obs"]` (shape `(N, *observation_shape)`, valid where `info["_final_obs"]` is true) holds the last
+    observation of the episode that ended. There is no fake step.
+
+    A subclass keeps the state of its lanes in arrays and defines `_start`, `_advance` and `_observe`.
+
+    Args:
+        observation_space, action_space: of one lane.
+        num_envs: N.
+        horizon: steps after which an episode that has not terminated is truncated.
+        seed, index: lane i draws from the stream (seed, "environment", index[i]).
+    """
+
+    def __init__(
+        self,
+        observation_space: gym.Space,
+        action_space: gym.Space,
+        num_envs: int,
+        horizon: int,
+        seed: int,
+        index: NDArray | None = None,
+    ) -> None:
+        self.metadata = {"autoreset_mode": AutoresetMode.SAME_STEP}
+        self.num_envs = num_envs
+        self.single_observation_space = observation_space
+        self.single_action_space = action_space
+        self.observation_space = batch_space(observation_space, num_envs)
+        self.action_space = batch_space(action_space, num_envs)
+        self.horizon = horizon
+        self.index = np.arange(num_envs) if index is None else np.asarray(index)
+        if len(self.index) != num_envs:
+            raise ValueError(f"index has {len(self.index)} numbers for {num_envs} environments: one is needed for each")
+        self.streams = Streams(stream_keys(seed, "environment", self.index))
+        self.steps = np.zeros(num_envs, np.int32)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
+        """Starts an episode in every lane; `seed` gives every lane a new stream.
+
+        Returns:
+            observations `(N, *observation_shape)`, info `{}`.
+        """
+        if seed is not None:
+            self.streams = Streams(stream_keys(seed, "environment", self.index))
+        self.steps[:] = 0
+        self._start(np.arange(self.num_envs))
+        return self._observe(), {}
+
+    def step(self, actions: NDArray):
+        """One step in every lane.
+
+        Args:
+            actions: shape `(N,)`, integers of the action space.
+
+        Returns:
+            observations `(N, *observation_shape)`, rewards `(N,)` float32, terminated `(N,)`, truncated `(N,)`, info.
+        """
+        rewards, terminated = self._advance(actions)
+        self.steps += 1
+        truncated = (self.steps >= self.horizon) & ~terminated
+        observations = self._observe()
+        done = terminated | truncated
+        if not done.any():
+            return observations, rewards, terminated, truncated, {}
+        info = {"final_obs": observations, "_final_obs": done}
+        lanes = np.flatnonzero(done)
+        self.steps[lanes] = 0
+        self._start(lanes)
+        return self._observe(), rewards, terminated, truncated, info
+
+    @abstractmethod
+    def _start(self, lanes: NDArray[np.int64]) -> None:
+        """Puts these lanes at the start of an episode."""
+
+    @abstractmethod
+    def _advance(self, actions: NDArray) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Applies the actions; returns rewards and terminated, each `(N,)`, both freshly allocated."""
+
+    @abstractmethod
+    def _observe(self) -> NDArray:
+        """The present observation of every lane, in an array of its own that later steps leave alone."""
