@@ -46,7 +46,9 @@ class BatchedEnv(VectorEnv):
         self.horizon = horizon
         self.index = np.arange(num_envs) if index is None else np.asarray(index)
         if len(self.index) != num_envs:
-            raise ValueError(f"index has {len(self.index)} numbers for {num_envs} environments: one is needed for each")
+            raise ValueError(
+                f"index has {len(self.index)} numbers for {num_envs} environments: one is needed for each"
+            )
         self.streams = Streams(stream_keys(seed, "environment", self.index))
         self.steps = np.zeros(num_envs, np.int32)
 

@@ -1,0 +1,119 @@
+"""Where data came from: the family, its split and the recording. It lies beside every dataset and every model.
+
+A folder with provenance holds `provenance.json` (below) and `tasks.parquet` (one row per task of every split), so
+that held-out tasks stay held out whatever a later version of a family would draw.
+"""
+
+import json
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from icrl.errors import DatasetError
+from icrl.files import commit, temporary_name, write_json
+from icrl.tasks import SPLIT_NAMES, Split, Task
+
+if TYPE_CHECKING:
+    from icrl.tasks import TaskFamily
+
+FORMAT = 1
+PROVENANCE_FILE = "provenance.json"
+TASKS_FILE = "tasks.parquet"
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """All that is needed to make a dataset again, and to know what a model was trained on."""
+
+    family: str
+    """The task family's registered name."""
+    family_version: int
+    family_options: dict[str, Any]
+    horizon: int
+    """An episode's largest number of steps."""
+    observation_space: dict[str, Any]
+    """As `icrl.spaces.space_to_dict` gives it."""
+    action_space: dict[str, Any]
+    split_seed: int
+    recorded_split: str
+    """The split whose tasks the histories are of: "train" unless asked otherwise."""
+    learner: str
+    """The source learner's registered name."""
+    learner_options: dict[str, Any]
+    histories_per_task: int
+    episodes: int
+    """Episodes that the learner lived through in each history."""
+    keep_every: int
+    """Every k-th of those episodes was recorded."""
+    seed: int
+    """Of the learners and environments."""
+    format: int = field(default=FORMAT)
+
+    def make_family(self) -> "TaskFamily":
+        """The family, built from its name and options; raises DatasetError if its definition has changed since."""
+        from icrl.envs import make_family
+
+        family = make_family(self.family, **self.family_options)
+        if family.version != self.family_version:
+            raise DatasetError(
+                f"the data is of {self.family}@{self.family_version}, this release defines {family.label}: "
+                "generate the data again, or use the release that made it"
+            )
+        return family
+
+
+def write_provenance(folder: Path, provenance: Provenance, split: Split) -> None:
+    """Writes both files, each atomically, `provenance.json` last."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = [(name, task) for name in SPLIT_NAMES for task in split.named(name)]
+    table = pa.table(
+        {
+            "task_id": pa.array([task.id for _, task in rows], pa.int64()),
+            "split": [name for name, _ in rows],
+            "params": [json.dumps(task.params) for _, task in rows],
+        }
+    )
+    temporary = temporary_name(folder / TASKS_FILE)
+    pq.write_table(table, temporary)
+    commit(temporary, folder / TASKS_FILE)
+    write_json(folder / PROVENANCE_FILE, asdict(provenance))
+
+
+def read_provenance(folder: Path) -> Provenance:
+    """Raises DatasetError where the folder has none, or has one of another format."""
+    path = folder / PROVENANCE_FILE
+    try:
+        values = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise DatasetError(
+            f"{folder} has no {PROVENANCE_FILE}: expected a folder made by `icrl generate` or `icrl train`"
+        ) from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise DatasetError(
+            f"{path} is not readable as JSON ({error}): restore it or generate the data again"
+        ) from None
+    expected = {f.name for f in fields(Provenance)}
+    if not isinstance(values, dict) or values.get("format") != FORMAT or set(values) != expected:
+        raise DatasetError(
+            f"{path} is not of format {FORMAT}, which this release reads: generate the data again with this release"
+        )
+    return Provenance(**values)
+
+
+def read_split(folder: Path) -> Split:
+    """The stored split; raises DatasetError where `tasks.parquet` is missing or damaged."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    seed = read_provenance(folder).split_seed
+    try:
+        rows = pq.read_table(folder / TASKS_FILE).to_pylist()
+        tasks = {name: [] for name in SPLIT_NAMES}
+        for row in rows:
+            tasks[row["split"]].append(Task(row["task_id"], json.loads(row["params"])))
+    except (FileNotFoundError, pa.ArrowInvalid, KeyError) as error:
+        raise DatasetError(f"{folder / TASKS_FILE} is missing or damaged ({error}): generate the data again") from None
+    return Split(seed, *(tuple(tasks[name]) for name in SPLIT_NAMES))
