@@ -1,0 +1,42 @@
+"""In-context reinforcement learning: record learning histories, pretrain a transformer, prompt it frozen.
+
+    import icrl
+
+    icrl.generate("dark-room-q-learning", out="data/dark-room")
+    icrl.train("ad-small", data="data/dark-room", out="runs/dark-room")
+    summary = icrl.evaluate("runs/dark-room", out="runs/dark-room/eval")
+    agent = icrl.load_agent("runs/dark-room")        # agent.reset / agent.act / agent.observe
+
+Everything is imported where it is first used: `import icrl` alone loads neither torch nor transformers.
+"""
+
+from importlib import import_module
+from typing import Any
+
+_PUBLIC = {
+    "FAMILIES": "icrl.envs",
+    "HistoryStore": "icrl.store",
+    "LearningHistory": "icrl.history",
+    "Task": "icrl.tasks",
+    "TaskFamily": "icrl.tasks",
+    "evaluate": "icrl.eval.evaluate",
+    "generate": "icrl.data_gen.generate",
+    "load_agent": "icrl.models.agent",
+    "make_family": "icrl.envs",
+}
+# `icrl.train` is both the sub-package and the public function: the package itself can be called.
+_PACKAGES = ("data_gen", "envs", "eval", "models", "train")
+
+__all__ = sorted([*_PUBLIC, "train"])
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PUBLIC:
+        return getattr(import_module(_PUBLIC[name]), name)
+    if name in _PACKAGES:
+        return import_module(f"icrl.{name}")
+    raise AttributeError(f"module 'icrl' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*__all__, *_PACKAGES]

@@ -1,0 +1,82 @@
+"""The console script `icrl`: it finds the command and hands the rest of the line to that command's own main.
+
+Nothing heavy is imported before a command is known, so that `icrl --help` answers at once.
+"""
+
+import errno
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+
+from icrl.errors import IcrlError, UsageError, did_you_mean
+
+COMMANDS = {
+    "tasks": ("icrl.catalogue", "list task families and presets: spaces, horizon, splits, anchors"),
+    "generate": ("icrl.data_gen.generate", "record learning histories of a source learner over many tasks"),
+    "inspect": ("icrl.data_gen.describe", "describe and check a dataset; draw its learning curve"),
+    "train": ("icrl.train.pretrain", "pretrain a causal transformer on learning histories"),
+    "evaluate": ("icrl.eval.evaluate", "prompt the frozen model on tasks that it has never seen"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command; returns its exit code: 0 done, 1 failed, 2 usage."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    if not argv or argv[0] in ("-h", "--help"):
+        print(_help())
+        return 0 if argv else 2
+    if argv[0] == "--version":
+        from importlib.metadata import version
+
+        print(f"icrl {version('icrl')}")
+        return 0
+    return run_main(_command(argv[0]), argv[1:])
+
+
+def run_main(main_function: Callable[[Sequence[str]], int | None], argv: Sequence[str] | None = None) -> int:
+    """Runs a command's main; what a user can mend becomes one line on stderr and an exit code, not a traceback."""
+    try:
+        return main_function(list(sys.argv[1:] if argv is None else argv)) or 0
+    except UsageError as error:
+        print(f"icrl: {error}", file=sys.stderr)
+        return 2
+    except IcrlError as error:
+        print(f"icrl: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+            raise
+        where = f" at {error.filename}" if error.filename else ""
+        print(
+            f"icrl: cannot write{where}: {error.strerror}; free some space or give another --out, "
+            "then go on with --resume",
+            file=sys.stderr,
+        )
+        return 1
+    except KeyboardInterrupt:
+        print("\nicrl: stopped; go on with the same command and --resume", file=sys.stderr)
+        return 130
+
+
+def _command(name: str) -> Callable[[Sequence[str]], int | None]:
+    if name not in COMMANDS:
+
+        def unknown(argv: Sequence[str]) -> int:
+            raise UsageError(
+                f"unknown command {name!r}{did_you_mean(name, COMMANDS)}; choose from {', '.join(COMMANDS)}"
+            )
+
+        return unknown
+    return import_module(COMMANDS[name][0]).main
+
+
+def _help() -> str:
+    lines = [
+        "usage: icrl COMMAND [...]",
+        "",
+        "In-context reinforcement learning, from learning history to report.",
+        "",
+    ]
+    lines += [f"  {name:10} {text}" for name, (_, text) in COMMANDS.items()]
+    lines += ["", "`icrl COMMAND --help` lists a command's flags; `icrl --version` prints the version."]
+    return "\n".join(lines)

@@ -1,0 +1,194 @@
+"""Configs: one dataclass per stage, YAML files and packaged presets that hold overrides only, dotted flags on top.
+
+The order of precedence is: the dataclass's defaults, the preset or YAML file, the flags. Everything is checked
+against the dataclass's types, and an unknown key names its nearest neighbour.
+"""
+
+import json
+import re
+from argparse import ArgumentError, Namespace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, fields, is_dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from jsonargparse import ArgumentParser
+
+from icrl.errors import UsageError, did_you_mean
+from icrl.files import write_atomically
+
+Config = TypeVar("Config")
+
+
+def load_config(
+    config_class: type[Config],
+    source: str | Path | Config | None = None,
+    overrides: Mapping[str, Any] | None = None,
+) -> Config:
+    """A checked config.
+
+    Args:
+        config_class: the stage's dataclass; its class attribute `presets` names the folder of packaged presets.
+        source: a preset's name, a YAML file, a config to start from, or None for the defaults.
+        overrides: dotted keys, such as `{"train.steps": 2000}`.
+
+    Raises:
+        UsageError: for an unknown preset or key, or a value of the wrong type.
+    """
+    values = config_to_dict(source) if is_dataclass(source) else _read_source(config_class, source)
+    tokens = [f"--{key}={json.dumps(value)}" for key, value in (overrides or {}).items()]
+    return _parse(config_class, values, str(source), tokens, "icrl", "", None)[1]
+
+
+def parse_command(
+    prog: str,
+    description: str,
+    config_class: type[Config],
+    argv: Sequence[str],
+    add_arguments: Callable[[ArgumentParser], None],
+) -> tuple[Namespace, Config]:
+    """Parses one command's line: its own arguments, `--config`, and a dotted flag for every field of the config.
+
+    `--print_config` prints the resolved config and exits with 0.
+
+    Returns:
+        the command's own arguments, and the resolved config.
+    """
+    source = _flag_value(argv, "--config")
+    values = _read_source(config_class, source)
+    arguments, config = _parse(config_class, values, str(source), list(argv), prog, description, add_arguments)
+    if arguments.print_config:
+        print(yaml.safe_dump(config_to_dict(config), sort_keys=False), end="")
+        raise SystemExit(0)
+    return arguments, config
+
+
+def config_to_dict(config: Any) -> dict[str, Any]:
+    """The config as plain data, tuples as lists: what YAML and JSON hold."""
+    return json.loads(json.dumps(asdict(config)))
+
+
+def save_config(config: Any, path: Path) -> None:
+    """Writes the resolved config as YAML, atomically; `load_config(type(config), path)` reads it back."""
+    write_atomically(path, yaml.safe_dump(config_to_dict(config), sort_keys=False))
+
+
+def preset_names(config_class: type) -> dict[str, str]:
+    """The packaged presets of a stage: name → the comment on the file's first line."""
+    package, _, folder = config_class.presets.rpartition(".")
+    names = {}
+    for entry in sorted(resources.files(package).joinpath(folder).iterdir(), key=lambda entry: entry.name):
+        if entry.name.endswith(".yaml"):
+            first = entry.read_text().partition("\n")[0]
+            names[entry.name.removesuffix(".yaml")] = first.lstrip("# ") if first.startswith("#") else ""
+    return names
+
+
+def first_difference(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> str | None:
+    """The first dotted key on which two configs (as dicts) differ, with both values; None where they agree."""
+    for key in [*old, *(key for key in new if key not in old)]:
+        a, b = old.get(key), new.get(key)
+        if isinstance(a, dict) and isinstance(b, dict):
+            if found := first_difference(a, b, f"{prefix}{key}."):
+                return found
+        elif a != b:
+            return f"{prefix}{key} was {a!r}, now {b!r}"
+    return None
+
+
+def _read_source(config_class: type, source: str | Path | None) -> dict[str, Any]:
+    """The values of a preset or a YAML file."""
+    if source is None:
+        return {}
+    path = Path(source)
+    if path.suffix not in (".yaml", ".yml") and len(path.parts) == 1:
+        package, _, folder = config_class.presets.rpartition(".")
+        preset = resources.files(package).joinpath(folder, f"{source}.yaml")
+        if not preset.is_file():
+            names = preset_names(config_class)
+            raise UsageError(
+                f"unknown config {str(source)!r}{did_you_mean(str(source), names)}: "
+                f"expected a YAML file or one of the presets {', '.join(names)}"
+            )
+        text = preset.read_text()
+    else:
+        try:
+            text = path.read_text()
+        except OSError as error:
+            raise UsageError(f"config {path} cannot be read ({error.strerror}): expected a YAML file") from None
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UsageError(f"config {source} is not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(values or {}, dict):
+        raise UsageError(f"config {source} holds a {type(values).__name__}: expected keys and values")
+    return values or {}
+
+
+def _parse(
+    config_class: type[Config],
+    values: Mapping[str, Any],
+    origin: str,
+    tokens: list[str],
+    prog: str,
+    description: str,
+    add_arguments: Callable[[ArgumentParser], None] | None,
+) -> tuple[Namespace, Config]:
+    """Puts a file's values in front of the flags, as flags, so that one parser checks both."""
+    parser = ArgumentParser(prog=prog, description=description, exit_on_error=False)
+    own = {action.dest for action in parser._actions}
+    if add_arguments:
+        add_arguments(parser)
+        parser.add_argument("--config", metavar="NAME|FILE", help="a packaged preset's name or a YAML file")
+        parser.add_argument("--print_config", action="store_true", help="print the resolved config and stop")
+        own = {action.dest for action in parser._actions}
+    parser.add_class_arguments(config_class)
+    keys = [action.dest for action in parser._actions if action.dest not in own]
+    flags = [option for action in parser._actions for option in action.option_strings]
+    from_file = [f"--{key}={json.dumps(value)}" for key, value in _flatten(values, keys, origin)]
+    if help_asked := {"-h", "--help"} & set(tokens):
+        tokens = list(help_asked)
+    try:
+        namespace = parser.parse_args(from_file + tokens)
+        instance = parser.instantiate(namespace)
+    except ArgumentError as error:
+        raise UsageError(_one_line(str(error), flags)) from None
+    config = config_class(**{f.name: getattr(instance, f.name) for f in fields(config_class)})
+    return Namespace(**{dest: getattr(namespace, dest) for dest in own if hasattr(namespace, dest)}), config
+
+
+def _flatten(values: Mapping[str, Any], keys: list[str], origin: str, prefix: str = ""):
+    """Dotted (key, value) pairs down to the config's fields; raises UsageError for a key that is no field."""
+    for name, value in values.items():
+        key = f"{prefix}{name}"
+        if any(known.startswith(f"{key}.") for known in keys) and isinstance(value, Mapping):
+            yield from _flatten(value, keys, origin, f"{key}.")
+        elif key in keys:
+            yield key, value
+        else:
+            raise UsageError(f"unknown key {key!r} in config {origin}{did_you_mean(key, keys)}")
+
+
+def _flag_value(argv: Sequence[str], flag: str) -> str | None:
+    """The last value of `flag` in an argument list, in either of its two forms."""
+    value = None
+    for i, token in enumerate(argv):
+        if token == flag and i + 1 < len(argv):
+            value = argv[i + 1]
+        elif token.startswith(f"{flag}="):
+            value = token.partition("=")[2]
+    return value
+
+
+def _one_line(message: str, flags: list[str]) -> str:
+    """The parser's message as one line, with the nearest flag where one was not recognised."""
+    text = " ".join(message.split())
+    if found := re.search(r"unrecognized arguments: (.*)", text, re.IGNORECASE):
+        unknown = next((word for word in found[1].split() if word.startswith("-")), found[1])
+        flag = unknown.partition("=")[0]
+        return f"unknown argument {unknown}{did_you_mean(flag, flags)}; see --help"
+    if found := re.search(r'Parser key "(.+?)": (.*)', text):
+        return f"--{found[1]}: {found[2]}".replace("<class '", "").replace("'>", "")
+    return text
