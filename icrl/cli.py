@@ -5,8 +5,10 @@ Nothing heavy is imported before a command is known, so that `icrl --help` answe
 
 import errno
 import sys
+from argparse import ArgumentParser
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from typing import NoReturn
 
 from icrl.errors import IcrlError, UsageError, did_you_mean
 
@@ -17,6 +19,13 @@ COMMANDS = {
     "train": ("icrl.train.pretrain", "pretrain a causal transformer on learning histories"),
     "evaluate": ("icrl.eval.evaluate", "prompt the frozen model on tasks that it has never seen"),
 }
+
+
+class UsageParser(ArgumentParser):
+    """For the commands without a config: a wrong line raises UsageError, as it does in those with one."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message}; see {self.prog} --help")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

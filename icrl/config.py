@@ -14,10 +14,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, set_parsing_settings
 
 from icrl.errors import UsageError, did_you_mean
 from icrl.files import write_atomically
+
+# A field's docstring, the string below it, is its help text.
+set_parsing_settings(docstring_parse_attribute_docstrings=True)
 
 Config = TypeVar("Config")
 
@@ -38,7 +41,7 @@ def load_config(
         UsageError: for an unknown preset or key, or a value of the wrong type.
     """
     values = config_to_dict(source) if is_dataclass(source) else _read_source(config_class, source)
-    tokens = [f"--{key}={json.dumps(value)}" for key, value in (overrides or {}).items()]
+    tokens = [_token(key, value) for key, value in (overrides or {}).items()]
     return _parse(config_class, values, str(source), tokens, "icrl", "", None)[1]
 
 
@@ -58,8 +61,10 @@ def parse_command(
     """
     source = _flag_value(argv, "--config")
     values = _read_source(config_class, source)
-    arguments, config = _parse(config_class, values, str(source), list(argv), prog, description, add_arguments)
-    if arguments.print_config:
+    # Taken off the line here: the parser has a flag of that name of its own, which prints what is not resolved yet.
+    tokens = [token for token in argv if token != "--print_config"]
+    arguments, config = _parse(config_class, values, str(source), tokens, prog, description, add_arguments)
+    if len(tokens) < len(argv):
         print(yaml.safe_dump(config_to_dict(config), sort_keys=False), end="")
         raise SystemExit(0)
     return arguments, config
@@ -147,14 +152,18 @@ def _parse(
     parser.add_class_arguments(config_class)
     keys = [action.dest for action in parser._actions if action.dest not in own]
     flags = [option for action in parser._actions for option in action.option_strings]
-    from_file = [f"--{key}={json.dumps(value)}" for key, value in _flatten(values, keys, origin)]
+    from_file = [_token(key, value) for key, value in _flatten(values, keys, origin)]
     if help_asked := {"-h", "--help"} & set(tokens):
         tokens = list(help_asked)
     try:
         namespace = parser.parse_args(from_file + tokens)
         instance = parser.instantiate(namespace)
     except ArgumentError as error:
-        raise UsageError(_one_line(str(error), flags)) from None
+        message = _one_line(str(error), flags)
+        missing = message.rpartition(": ")[2].split(", ")
+        if "are required" in message and not values and any(key in keys for key in missing):
+            message += f"; give --config with one of the presets {', '.join(preset_names(config_class))}, or a file"
+        raise UsageError(message) from None
     config = config_class(**{f.name: getattr(instance, f.name) for f in fields(config_class)})
     return Namespace(**{dest: getattr(namespace, dest) for dest in own if hasattr(namespace, dest)}), config
 
@@ -169,6 +178,11 @@ def _flatten(values: Mapping[str, Any], keys: list[str], origin: str, prefix: st
             yield key, value
         else:
             raise UsageError(f"unknown key {key!r} in config {origin}{did_you_mean(key, keys)}")
+
+
+def _token(key: str, value: Any) -> str:
+    """A value as the flag that would set it."""
+    return f"--{key}={value if isinstance(value, str) else json.dumps(value)}"
 
 
 def _flag_value(argv: Sequence[str], flag: str) -> str | None:
@@ -190,5 +204,5 @@ def _one_line(message: str, flags: list[str]) -> str:
         flag = unknown.partition("=")[0]
         return f"unknown argument {unknown}{did_you_mean(flag, flags)}; see --help"
     if found := re.search(r'Parser key "(.+?)": (.*)', text):
-        return f"--{found[1]}: {found[2]}".replace("<class '", "").replace("'>", "")
+        return f"--{found[1]}: {found[2]}".replace("<class '", "").replace("'>", "").replace("typing.", "")
     return text

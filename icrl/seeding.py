@@ -82,7 +82,7 @@ class Streams:
         return radius * np.cos(2.0 * np.pi * self.uniform(lanes))
 
     def uniform_block(self, draws: int) -> NDArray[np.float64]:
-        """The next `draws` uniforms of every lane at once: shape `(draws, N)`; equal to calling `uniform` that often."""
+        """The next `draws` uniforms of every lane at once: `(draws, N)`; equal to that many calls of `uniform`."""
         steps = np.arange(1, draws + 1, dtype=np.uint64)[:, None]
         block = _mix(self.keys + (self.counters + steps) * _GAMMA)
         self.counters += np.uint64(draws)

@@ -1,0 +1,45 @@
+# Two commands on a fresh machine: `make demo` and `make test`. Each makes its own .venv.
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO := runs/demo
+PYTHON ?= python3
+
+.PHONY: demo test test-slow lint format benchmarks clean
+
+# Histories -> pretraining -> in-context evaluation of the frozen model -> report. Killed half-way, it goes on.
+demo: $(VENV)/.installed
+	$(BIN)/icrl generate --config dark-room-q-learning --out $(DEMO)/data --resume
+	$(BIN)/icrl train --config ad-small --data $(DEMO)/data --out $(DEMO)/train --resume
+	$(BIN)/icrl evaluate $(DEMO)/train --config demo --out $(DEMO)/eval --resume
+
+test: $(VENV)/.installed-dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+
+test-slow: $(VENV)/.installed-dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(VENV)/.installed-dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# Each prints its table; run them one at a time, on a quiet machine.
+benchmarks: $(VENV)/.installed
+	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e .
+	touch $@
+
+$(VENV)/.installed-dev: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	touch $@ $(VENV)/.installed
+
+clean:
+	rm -rf $(VENV) $(DEMO) build dist *.egg-info

@@ -1,0 +1,131 @@
+"""The five folders are one package, its imports point down the floors, and its wheel holds nothing else."""
+
+import ast
+import shutil
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+FOLDERS = {
+    "icrl": "icrl",
+    "data_gen": "icrl.data_gen",
+    "models": "icrl.models",
+    "train": "icrl.train",
+    "eval": "icrl.eval",
+}
+FLOORS = {"icrl": 1, "icrl.data_gen": 2, "icrl.models": 2, "icrl.eval": 3, "icrl.train": 4}
+LATE = {"torch", "transformers", "accelerate", "deepspeed", "datasets", "wandb", "pandas", "scipy", "matplotlib"}
+LAZY_ALLOWED = {"icrl/cli.py", "icrl/catalogue.py", "icrl/__init__.py"}
+
+
+def sources() -> list[Path]:
+    return [path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py"))]
+
+
+def package_of(module: str) -> str:
+    """The floor's package that a dotted name belongs to."""
+    return max((name for name in FLOORS if module == name or module.startswith(name + ".")), key=len, default="")
+
+
+def imports(tree: ast.AST) -> list[tuple[str, int]]:
+    """(module, relative level) of every import below a node."""
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found += [(alias.name, 0) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            found.append((node.module or "", node.level))
+    return found
+
+
+def at_import_time(tree: ast.Module) -> list[tuple[str, int]]:
+    """The imports that run when the module is imported: not those in functions or under TYPE_CHECKING."""
+    found = []
+    for node in tree.body:
+        typing_only = isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+        if not typing_only and not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            found += imports(node)
+    return found
+
+
+@pytest.mark.parametrize("path", sources(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_are_absolute_and_point_down(path):
+    """Kills: an import that climbs a floor, a relative import, a bare `models` that a user's folder shadows."""
+    folder = path.relative_to(ROOT).parts[0]
+    here = FLOORS[FOLDERS[folder]]
+    for module, level in imports(ast.parse(path.read_text())):
+        assert level == 0, f"relative import of {module!r}"
+        assert module.partition(".")[0] not in set(FOLDERS) - {"icrl"}, f"bare import of {module!r}"
+        target = package_of(module)
+        if target and target != FOLDERS[folder] and str(path.relative_to(ROOT)) not in LAZY_ALLOWED:
+            assert FLOORS[target] < here, f"{module!r} is not below floor {here}"
+
+
+def test_floor_one_imports_nothing_slow():
+    """Kills: a module-level `import torch` that makes `icrl --help` take seconds."""
+    for path in sorted((ROOT / "icrl").rglob("*.py")):
+        late = {module.partition(".")[0] for module, _ in at_import_time(ast.parse(path.read_text()))} & LATE
+        assert not late, f"{path.relative_to(ROOT)} imports {late} when it is imported"
+
+
+def test_importing_icrl_and_help_load_neither_torch_nor_transformers():
+    """Kills: the same through a chain of imports."""
+    code = (
+        "import sys, icrl, icrl.cli, icrl.models.options, icrl.train.config, icrl.eval.config\n"
+        "import icrl.data_gen.generate\n"
+        "icrl.cli.main(['--help'])\n"
+        "print(sorted({'torch', 'transformers', 'datasets'} & set(sys.modules)))"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert out.splitlines()[-1] == "[]"
+
+
+def test_every_package_is_listed():
+    """Kills: a new sub-package that works from the checkout and is missing from the wheel."""
+    listed = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"])
+    present = set()
+    for folder, name in FOLDERS.items():
+        for init in (ROOT / folder).rglob("__init__.py"):
+            present.add(".".join([name, *init.parent.relative_to(ROOT / folder).parts]))
+    assert listed == present
+
+
+def test_no_file_shadows_a_library():
+    """Kills: `train/deepspeed.py`, which a script run from that folder would import for the library."""
+    names = {path.stem for path in sources()}
+    assert not names & (LATE | set(sys.stdlib_module_names) - {"__main__", "__init__"})
+
+
+def test_the_wheel_holds_only_icrl_and_runs_beside_a_users_own_models(tmp_path):
+    """Kills: a top-level `models` in the wheel, a preset left out of it, an import that a user's folder shadows."""
+    checkout = tmp_path / "checkout"
+    for name in [*FOLDERS, "pyproject.toml", "README.md", "LICENSE"]:
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        checkout.mkdir(exist_ok=True)
+        copy(ROOT / name, checkout / name)
+    build = ["wheel", "--no-deps", "--no-build-isolation", "--no-index", "-q", "-w", tmp_path, checkout]
+    subprocess.run([sys.executable, "-m", "pip", *build], check=True, capture_output=True, text=True)
+    wheel = next(tmp_path.glob("icrl-*.whl"))
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+        archive.extractall(tmp_path / "site")
+    assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {"icrl"}
+    for folder, package in FOLDERS.items():
+        for path in (ROOT / folder).rglob("*"):
+            if path.suffix in (".py", ".yaml") and "__pycache__" not in path.parts:
+                inside = Path(*package.split("."), path.relative_to(ROOT / folder))
+                assert str(inside) in names, f"{inside} is not in the wheel"
+    (tmp_path / "home" / "models").mkdir(parents=True)
+    (tmp_path / "home" / "models" / "__init__.py").write_text("raise ImportError('the user\\'s own package')\n")
+    code = "import icrl.models.agent, icrl; print(icrl.__file__)"
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path / "home", env={"PYTHONPATH": str(tmp_path / "site"), "PATH": ""},
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.strip() == str(tmp_path / "site" / "icrl" / "__init__.py")
