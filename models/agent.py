@@ -1,0 +1,211 @@
+"""A frozen model that acts: `reset`, then `act` and `observe` in turn, for any number of lanes at once.
+
+Shape suffixes: N lanes, T transitions, A actions.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from transformers.utils import logging
+
+from icrl.errors import CheckpointError, UsageError
+from icrl.history import LearningHistory
+from icrl.models.cache import Context, window_start
+from icrl.models.methods import METHODS
+from icrl.models.tokens import Tokens
+from icrl.models.transformer import InContextTransformer
+from icrl.seeding import Streams, stream_keys
+from icrl.spaces import describe_space, space_from_dict, storage_dtype
+
+
+class InContextAgent:
+    """Acts in N environments with frozen weights; what it learns, it learns in its context.
+
+    Args:
+        model: the transformer; it is put into eval mode.
+        greedy: the likeliest action rather than a sampled one.
+    """
+
+    def __init__(self, model: InContextTransformer, greedy: bool = False) -> None:
+        self.model, self.greedy = model.eval(), greedy
+        self.method = METHODS[model.config.method]
+        self._observation_space = space_from_dict(model.config.observation_space)
+        self._context: Context | None = None
+        self._awaiting = "reset"
+
+    def reset(
+        self,
+        num_envs: int,
+        seed: int = 0,
+        index: ArrayLike | None = None,
+        prompts: Sequence[LearningHistory | None] | None = None,
+    ) -> None:
+        """Forgets everything and makes ready for `num_envs` lanes.
+
+        Args:
+            seed, index: lane i samples its actions from the stream (seed, "action", index[i]), index defaulting to
+                0 … N-1; so what a lane does depends neither on the batch nor on its place in it.
+            prompts: per lane a history to begin with, or None. Where it is longer than the context its newest part is
+                read. The environment starts an episode after it, whether or not the prompt's last one had ended.
+        """
+        if num_envs < 1:
+            raise UsageError(f"num_envs is {num_envs}: expected at least one environment")
+        index = np.arange(num_envs) if index is None else np.asarray(index)
+        if index.shape != (num_envs,):
+            raise UsageError(f"index has shape {index.shape}: expected one number for each of {num_envs} environments")
+        if prompts is not None and len(prompts) != num_envs:
+            raise UsageError(f"got {len(prompts)} prompts for {num_envs} environments: expected one or None for each")
+        self.num_envs = num_envs
+        self._streams = Streams(stream_keys(seed, "action", index))
+        self._context = Context(self.model, num_envs)
+        self._actions = np.full(num_envs, self.model.config.num_actions)
+        self._rewards = np.zeros(num_envs, np.float32)
+        self._dones = np.ones(num_envs, bool)
+        self._steps = np.zeros(num_envs, np.int64)
+        if prompts is not None:
+            self._read(prompts)
+        self._awaiting = "act"
+
+    def act(self, observations: NDArray) -> NDArray[np.int64]:
+        """Actions `(N,)` int64 for the observations `(N, *observation_shape)` of all lanes."""
+        self._expect("act")
+        shape = (self.num_envs, *self._observation_space.shape)
+        observations = np.asarray(observations)
+        if observations.shape != shape:
+            raise UsageError(
+                f"observations have shape {observations.shape}: expected {shape}, {self.num_envs} observations "
+                f"of {describe_space(self.model.config.observation_space)}"
+            )
+        tokens = self._tokens(
+            self._checked(observations)[:, None], self._no_answer, self._no_answer, self._no_answer,
+            self._steps[:, None], self._actions, self._rewards, self._dones,
+        )  # fmt: skip
+        logits_NA = self._context.step(tokens)
+        self._actions = self.method.act(logits_NA, None if self.greedy else self._streams.uniform())
+        self._awaiting = "observe"
+        return self._actions.copy()
+
+    def observe(self, rewards: NDArray, terminated: NDArray, truncated: NDArray) -> None:
+        """The environments' answer to the last `act`, each `(N,)`."""
+        self._expect("observe")
+        for name, values in (("rewards", rewards), ("terminated", terminated), ("truncated", truncated)):
+            if np.shape(values) != (self.num_envs,):
+                raise UsageError(
+                    f"{name} has shape {np.shape(values)}: expected ({self.num_envs},), one for each environment"
+                )
+        self._rewards = np.array(rewards, np.float32)
+        self._dones = np.asarray(terminated, bool) | np.asarray(truncated, bool)
+        self._steps = np.where(self._dones, 0, self._steps + 1)
+        self._awaiting = "act"
+
+    @property
+    def _no_answer(self) -> NDArray:
+        return np.empty((self.num_envs, 0), np.int64)
+
+    def _expect(self, call: str) -> None:
+        if self._awaiting != call:
+            first = "agent.reset(num_envs)" if self._awaiting == "reset" else f"agent.{self._awaiting}(...)"
+            raise UsageError(f"agent.{call}(...) was called where {first} is due: reset, then act and observe in turn")
+
+    def _checked(self, observations: NDArray) -> NDArray:
+        """The observations in the type that tokens hold; raises UsageError where one is not of the space."""
+        space = self._observation_space
+        if storage_dtype(space) == np.float32:
+            return observations.astype(np.float32, copy=False)
+        sizes = space.nvec if hasattr(space, "nvec") else space.n
+        if observations.dtype.kind not in "iu" or (observations < 0).any() or (observations >= sizes).any():
+            raise UsageError(
+                f"observations of type {observations.dtype} from {observations.min()} to {observations.max()} are not "
+                f"of {describe_space(self.model.config.observation_space)}: give the integers of that space"
+            )
+        return observations.astype(np.int64, copy=False)
+
+    def _tokens(self, *arrays: NDArray) -> Tokens:
+        return self.method.tokens(*(torch.from_numpy(array) for array in arrays)).to(self.model.device)
+
+    def _read(self, prompts: Sequence[LearningHistory | None]) -> None:
+        """Prefills the context with the newest part of each prompt, and takes over its last transition."""
+        config = self.model.config
+        starts = [0 if p is None else window_start(len(p), config.context_length, config.kept) for p in prompts]
+        lengths = np.array([0 if p is None else len(p) - s for p, s in zip(prompts, starts, strict=True)])
+        shape = (self.num_envs, int(lengths.max()))
+        columns = {
+            "observations": np.zeros(
+                shape + self._observation_space.shape,
+                np.float32 if storage_dtype(self._observation_space) == np.float32 else np.int64,
+            ),
+            "actions": np.zeros(shape, np.int64),
+            "rewards": np.zeros(shape, np.float32),
+            "dones": np.zeros(shape, bool),
+            "step_in_episode": np.zeros(shape, np.int64),
+        }
+        before = [self._actions.copy(), self._rewards.copy(), self._dones.copy()]
+        for lane, (prompt, start, length) in enumerate(zip(prompts, starts, lengths, strict=True)):
+            if prompt is None or not len(prompt):
+                continue
+            if prompt.observations.shape[1:] != self._observation_space.shape:
+                raise UsageError(
+                    f"prompt {lane} has observations of shape {prompt.observations.shape[1:]}: expected "
+                    f"{self._observation_space.shape}; take the prompt from data of the model's own family"
+                )
+            if prompt.actions.min() < 0 or prompt.actions.max() >= config.num_actions:
+                raise UsageError(
+                    f"prompt {lane} has actions up to {prompt.actions.max()}, the model knows {config.num_actions}: "
+                    "take the prompt from data of the model's own family"
+                )
+            self._checked(prompt.observations)
+            for name, column in columns.items():
+                column[lane, :length] = getattr(prompt, name)[start:]
+            if start:
+                before[0][lane] = prompt.actions[start - 1]
+                before[1][lane] = prompt.rewards[start - 1]
+                before[2][lane] = prompt.dones[start - 1]
+            self._actions[lane], self._rewards[lane] = prompt.actions[-1], prompt.rewards[-1]
+        if shape[1]:
+            self._context.prefill(self._tokens(*columns.values(), *before), lengths)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the progress bar that transformers draws while it loads the few weights of a small model."""
+    was_on = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if was_on:
+            logging.enable_progress_bar()
+
+
+def load_agent(path: str | Path, device: str = "cpu", greedy: bool = False) -> InContextAgent:
+    """The agent of a finished run.
+
+    Args:
+        path: a run folder, as `icrl train` writes it, or a model folder with `config.json` and `model.safetensors`.
+
+    Raises:
+        CheckpointError: where there is no whole model.
+    """
+    path = Path(path)
+    folder = path / "model" if (path / "model").is_dir() else path
+    if not path.is_dir():
+        raise CheckpointError(f"{path} is not there: expected a run folder made by `icrl train`, or a model folder")
+    if not (folder / "config.json").is_file():
+        if (path / "checkpoints").is_dir() or (path / "config.yaml").is_file():
+            raise CheckpointError(
+                f"{path} has no model/config.json: training has not finished; continue with `icrl train --resume`"
+            )
+        raise CheckpointError(f"{path} has no model/config.json and no config.json: expected a run or a model folder")
+    try:
+        with _quiet():
+            model = InContextTransformer.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, RuntimeError, TypeError, KeyError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise CheckpointError(
+            f"{folder} holds no model that this release can load ({reason}); train again, or restore the folder"
+        ) from error
+    return InContextAgent(model.to(device), greedy=greedy)

@@ -1,0 +1,177 @@
+"""Keys and values of the context, kept, so that acting costs one token per step on and past a full context.
+
+Past the full context nothing rolls: when a lane's C places are taken, its newest K tokens are encoded anew from
+position 0, and acting goes on from there. Each re-encoding pays for C - K steps, and what the cache computes is at
+every step a plain causal forward over tokens s(t) … t, which an uncached model computes as well.
+
+Shape suffixes: B lanes, T tokens, D width, H heads, E channels of a head, C context length, A actions.
+"""
+
+from dataclasses import fields
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from icrl.models.config import InContextConfig
+from icrl.models.tokens import Tokens
+
+# Tokens encoded at once in a prefill: enough to keep the cores busy, few enough for their caches.
+_PREFILL_TOKENS = 8192
+
+
+def window_start(t: int, context_length: int, kept: int) -> int:
+    """First token s(t) of the context in which token t is read: s(t) = 0 while t < C, and then
+
+    s(t) = (floor((t - C) / (C - K)) + 1) · (C - K),
+
+    so that C - K, …, C tokens stand in the context, the newest of them token t. Needs 0 <= K < C.
+    """
+    if t < context_length:
+        return 0
+    stride = context_length - kept
+    return ((t - context_length) // stride + 1) * stride
+
+
+class KeyValueCache:
+    """Preallocated keys and values of every layer, for lanes that may hold different numbers of tokens.
+
+    Args:
+        config: of the model.
+        num_lanes: B.
+    """
+
+    def __init__(self, config: InContextConfig, num_lanes: int, device: torch.device, dtype: torch.dtype) -> None:
+        shape = (num_lanes, config.n_head, config.context_length, config.width // config.n_head)
+        self.keys_BHCE = [torch.zeros(shape, device=device, dtype=dtype) for _ in range(config.n_layer)]
+        self.values_BHCE = [torch.zeros(shape, device=device, dtype=dtype) for _ in range(config.n_layer)]
+        self.device = device
+        self.set_lengths(np.zeros(num_lanes, np.int64))
+
+    def set_lengths(self, lengths_B: NDArray[np.int64]) -> None:
+        """States how many tokens each lane holds."""
+        self.lengths = lengths_B
+        longest = int(lengths_B.max(initial=0))
+        self.longest = longest
+        # Equal lengths, the common case, need neither index nor mask.
+        self.equal = bool((lengths_B == longest).all())
+        if not self.equal:
+            self._lengths_B = torch.from_numpy(lengths_B).to(self.device)
+            self._lanes_B = torch.arange(len(lengths_B), device=self.device)
+            places_C = torch.arange(longest + 1, device=self.device)
+            self._mask_B11C = (places_C <= self._lengths_B[:, None])[:, None, None]
+
+    def positions(self, num_tokens: int) -> slice | Tensor:
+        return slice(self.longest, self.longest + num_tokens) if self.equal else self._lengths_B
+
+    def attend(self, layer: int, q_BHTE: Tensor, k_BHTE: Tensor, v_BHTE: Tensor) -> Tensor:
+        """Appends one token to every lane (T = 1) and attends to all that the lane holds."""
+        keys, values = self.keys_BHCE[layer], self.values_BHCE[layer]
+        end = self.longest + 1
+        if self.equal:
+            keys[:, :, end - 1 : end] = k_BHTE
+            values[:, :, end - 1 : end] = v_BHTE
+            return F.scaled_dot_product_attention(q_BHTE, keys[:, :, :end], values[:, :, :end])
+        keys[self._lanes_B, :, self._lengths_B] = k_BHTE[:, :, 0]
+        values[self._lanes_B, :, self._lengths_B] = v_BHTE[:, :, 0]
+        return F.scaled_dot_product_attention(q_BHTE, keys[:, :, :end], values[:, :, :end], attn_mask=self._mask_B11C)
+
+
+class Prefill:
+    """Fills the first T places of some lanes of a cache, during one forward over the tokens of those lanes.
+
+    Tokens are right-padded: a padded place is never attended to from a place before it, and its keys are overwritten
+    before the lane's length reaches it.
+    """
+
+    def __init__(self, cache: KeyValueCache, lanes: slice | Tensor) -> None:
+        self.cache, self.lanes = cache, lanes
+
+    def positions(self, num_tokens: int) -> slice:
+        return slice(0, num_tokens)
+
+    def attend(self, layer: int, q_BHTE: Tensor, k_BHTE: Tensor, v_BHTE: Tensor) -> Tensor:
+        places = k_BHTE.shape[2]
+        self.cache.keys_BHCE[layer][self.lanes, :, :places] = k_BHTE
+        self.cache.values_BHCE[layer][self.lanes, :, :places] = v_BHTE
+        return F.scaled_dot_product_attention(q_BHTE, k_BHTE, v_BHTE, is_causal=True)
+
+
+class Context:
+    """The context of B lanes: their newest tokens, and the keys and values of those tokens.
+
+    Args:
+        model: an `InContextTransformer` in eval mode.
+        num_lanes: B.
+    """
+
+    def __init__(self, model, num_lanes: int) -> None:
+        self.model, self.config, self.num_lanes = model, model.config, num_lanes
+        self.cache = KeyValueCache(self.config, num_lanes, model.device, model.dtype)
+        self._tokens: Tokens | None = None
+
+    @torch.inference_mode()
+    def prefill(self, tokens_BT: Tokens, lengths_B: NDArray[np.int64]) -> None:
+        """Puts a prompt into every lane of an empty context.
+
+        Args:
+            tokens_BT: right-padded to T <= C; lane i's newest `lengths_B[i]` tokens, from its s(t) on, t being the
+                number of tokens in its whole prompt (see `window_start`).
+            lengths_B: may be 0.
+        """
+        self._allocate(tokens_BT)
+        for field in fields(Tokens):
+            getattr(self._tokens, field.name)[:, : tokens_BT.shape[1]] = getattr(tokens_BT, field.name)
+        self._encode(np.arange(self.num_lanes), int(lengths_B.max(initial=0)))
+        self.cache.set_lengths(lengths_B.astype(np.int64))
+
+    @torch.inference_mode()
+    def step(self, tokens_B1: Tokens) -> Tensor:
+        """Reads one more token in every lane; returns the logits `(B, A)` of the action to be chosen there."""
+        if self._tokens is None:
+            self._allocate(tokens_B1)
+        if self.cache.longest == self.config.context_length:
+            self._make_room()
+        cache = self.cache
+        for field in fields(Tokens):
+            buffer, value = getattr(self._tokens, field.name), getattr(tokens_B1, field.name)
+            if cache.equal:
+                buffer[:, cache.longest] = value[:, 0]
+            else:
+                buffer[cache._lanes_B, cache._lengths_B] = value[:, 0]
+        logits_BA = self.model(tokens_B1, cache=cache).logits[:, 0]
+        cache.set_lengths(cache.lengths + 1)
+        return logits_BA
+
+    def _allocate(self, like: Tokens) -> None:
+        shape = (self.num_lanes, self.config.context_length)
+        self._tokens = Tokens(
+            **{
+                field.name: torch.zeros(shape + value.shape[2:], dtype=value.dtype, device=self.model.device)
+                for field in fields(Tokens)
+                if (value := getattr(like, field.name)) is not None
+            }
+        )
+
+    def _make_room(self) -> None:
+        """Encodes anew, from position 0, the newest K tokens of every lane that is full."""
+        full, kept = self.config.context_length, self.config.kept
+        lanes = np.flatnonzero(self.cache.lengths == full)
+        index = torch.from_numpy(lanes).to(self.model.device)
+        for field in fields(Tokens):
+            buffer = getattr(self._tokens, field.name)
+            buffer[index, :kept] = buffer[index, full - kept :]
+        self._encode(lanes, kept)
+        lengths_B = self.cache.lengths.copy()
+        lengths_B[lanes] = kept
+        self.cache.set_lengths(lengths_B)
+
+    def _encode(self, lanes: NDArray[np.int64], num_tokens: int) -> None:
+        """Computes keys and values of the first `num_tokens` tokens of these lanes, a few lanes at a time."""
+        if num_tokens == 0:
+            return
+        for start in range(0, len(lanes), chunk := max(1, _PREFILL_TOKENS // num_tokens)):
+            part = torch.from_numpy(lanes[start : start + chunk]).to(self.model.device)
+            self.model.encode(self._tokens[part, :num_tokens], cache=Prefill(self.cache, part))

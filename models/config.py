@@ -1,0 +1,103 @@
+"""What is saved as a model's `config.json`: its size, and the spaces that it speaks."""
+
+from dataclasses import asdict, fields
+from typing import Any
+
+from transformers import AutoConfig, PreTrainedConfig
+
+from icrl.errors import UsageError, did_you_mean
+from icrl.models.options import ModelOptions
+
+# What transformers itself writes into a config.json or passes along while it loads one.
+_FROM_TRANSFORMERS = {
+    "model_type",
+    "name_or_path",
+    "attn_implementation",
+    "experts_implementation",
+    "output_attentions",
+    "torch_dtype",
+    "_commit_hash",
+}
+
+
+class InContextConfig(PreTrainedConfig):
+    """Config of an `InContextTransformer`; make it with `InContextConfig.of`.
+
+    No field has a default, so that config.json states all of them: a default changed later changes no saved model.
+
+    Raises:
+        UsageError: for a key that is not a field, where transformers would silently take it, and for values that
+            `ModelOptions` refuses.
+    """
+
+    model_type = "icrl"
+    attribute_map = {"hidden_size": "width", "num_hidden_layers": "n_layer", "num_attention_heads": "n_head"}  # noqa: RUF012
+
+    n_layer: int
+    n_head: int
+    width: int
+    mlp_ratio: float
+    mlp: str
+    context_length: int
+    context_keep: float
+    attention_dropout: float
+    residual_dropout: float
+    embedding_dropout: float
+    observation_space: dict[str, Any]
+    """As `icrl.spaces.space_to_dict` gives it; likewise `action_space`."""
+    action_space: dict[str, Any]
+    horizon: int
+    """Largest number of steps in an episode: the step embedding has that many rows."""
+    method: str
+    """Registered name of the method that the model was trained with."""
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        known = {field.name for field in fields(self)}
+        for key in kwargs:
+            if key not in _FROM_TRANSFORMERS:
+                raise UsageError(
+                    f"unknown key {key!r} in a model config{did_you_mean(key, known)}; "
+                    f"expected {', '.join(sorted(known - {field.name for field in fields(PreTrainedConfig)}))}"
+                )
+        _ = self.options  # validates
+        if self.horizon < 1:
+            raise UsageError(f"horizon is {self.horizon}: expected the largest number of steps in an episode")
+        if self.action_space.get("kind") != "discrete":
+            raise UsageError(f"action space {self.action_space} is not supported: expected Discrete actions")
+        super().__post_init__(**kwargs)
+
+    @classmethod
+    def of(
+        cls,
+        options: ModelOptions,
+        *,
+        observation_space: dict[str, Any],
+        action_space: dict[str, Any],
+        horizon: int,
+        method: str = "ad",
+    ) -> "InContextConfig":
+        """The config of a model of that size for a family's spaces (given as `space_to_dict` gives them)."""
+        return cls(
+            **asdict(options),
+            observation_space=observation_space,
+            action_space=action_space,
+            horizon=horizon,
+            method=method,
+        )
+
+    @property
+    def options(self) -> ModelOptions:
+        """The size and regularisation alone."""
+        return ModelOptions(**{field.name: getattr(self, field.name) for field in fields(ModelOptions)})
+
+    @property
+    def num_actions(self) -> int:
+        return self.action_space["n"]
+
+    @property
+    def kept(self) -> int:
+        """Transitions that a full context keeps: floor(context_keep · context_length)."""
+        return int(self.context_keep * self.context_length)
+
+
+AutoConfig.register(InContextConfig.model_type, InContextConfig)

@@ -1,0 +1,100 @@
+"""Embeds tokens: one encoder for the observation, chosen by its space, and the sum with the previous transition's.
+
+Shape suffixes: B lanes, T tokens, D width, N coordinates.
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from icrl.errors import UsageError
+from icrl.models.config import InContextConfig
+from icrl.models.tokens import Tokens
+
+
+class DiscreteEncoder(nn.Module):
+    """One learned vector per observation of a Discrete space."""
+
+    def __init__(self, size: int, width: int) -> None:
+        super().__init__()
+        self.table = nn.Embedding(size, width)
+
+    def forward(self, observations_BT: Tensor) -> Tensor:
+        return self.table(observations_BT.long())
+
+
+class MultiDiscreteEncoder(nn.Module):
+    """One learned vector per value of each coordinate, summed over the coordinates.
+
+    A cell that was rarely or never visited is made of coordinates that were, so it still has a meaning; a table per
+    cell has to learn each one apart. (Projecting the concatenated coordinates is the same family of functions.)
+    """
+
+    def __init__(self, sizes: list[int], width: int) -> None:
+        super().__init__()
+        self.tables = nn.ModuleList(nn.Embedding(size, width) for size in sizes)
+
+    def forward(self, observations_BTN: Tensor) -> Tensor:
+        coordinates = observations_BTN.long().unbind(-1)
+        return sum(table(values_BT) for table, values_BT in zip(self.tables, coordinates, strict=True))
+
+
+class BoxEncoder(nn.Module):
+    """A Box, flattened, mapped to [-1, 1] where it is bounded on both sides, through one hidden layer.
+
+    The map is fixed by the space: statistics of the data would carry the task into the observation.
+    """
+
+    def __init__(self, low: list[float | None], high: list[float | None], width: int) -> None:
+        super().__init__()
+        bounds = [(lo, hi) if lo is not None and hi is not None and hi > lo else (-1.0, 1.0)
+                  for lo, hi in zip(low, high, strict=True)]  # fmt: skip
+        # Plain arrays rather than buffers: a buffer that is not saved comes back uninitialised from `from_pretrained`.
+        self._centre = np.array([(lo + hi) / 2 for lo, hi in bounds], np.float32)
+        self._scale = np.array([2 / (hi - lo) for lo, hi in bounds], np.float32)
+        self.hidden = nn.Linear(len(bounds), width)
+        self.out = nn.Linear(width, width, bias=False)
+
+    def forward(self, observations_BTx: Tensor) -> Tensor:
+        x_BTN = observations_BTx.flatten(2).float()
+        centre_N, scale_N = (torch.from_numpy(a).to(x_BTN.device) for a in (self._centre, self._scale))
+        x_BTN = ((x_BTN - centre_N) * scale_N).to(self.hidden.weight.dtype)
+        return self.out(F.silu(self.hidden(x_BTN)))
+
+
+def make_observation_encoder(space: dict[str, Any], width: int) -> nn.Module:
+    """The encoder of a space given as `icrl.spaces.space_to_dict` gives it."""
+    match space:
+        case {"kind": "discrete", "n": n}:
+            return DiscreteEncoder(n, width)
+        case {"kind": "multi_discrete", "nvec": sizes}:
+            return MultiDiscreteEncoder(sizes, width)
+        case {"kind": "box", "low": low, "high": high}:
+            return BoxEncoder(low, high, width)
+    raise UsageError(f"no encoder for the observation space {space}: expected Discrete, MultiDiscrete or Box")
+
+
+class TokenEmbedding(nn.Module):
+    """The sum of what a token holds, each part embedded: `(B, T, D)`."""
+
+    def __init__(self, config: InContextConfig) -> None:
+        super().__init__()
+        self.horizon = config.horizon
+        self.observation = make_observation_encoder(config.observation_space, config.width)
+        self.previous_action = nn.Embedding(config.num_actions + 1, config.width)
+        self.previous_reward = nn.Linear(1, config.width, bias=False)
+        self.previous_done = nn.Embedding(2, config.width)
+        self.step = nn.Embedding(config.horizon, config.width)
+
+    def forward(self, tokens: Tokens) -> Tensor:
+        reward_BT1 = tokens.previous_rewards.to(self.previous_reward.weight.dtype)[..., None]
+        return (
+            self.observation(tokens.observations)
+            + self.previous_action(tokens.previous_actions)
+            + self.previous_reward(reward_BT1)
+            + self.previous_done(tokens.previous_dones.long())
+            + self.step(tokens.steps.clamp(max=self.horizon - 1))
+        )

@@ -1,0 +1,171 @@
+"""The decoder-only transformer: tokens of transitions in, one distribution over actions per token out.
+
+Pre-norm blocks with RMSNorm, rotary positions, squared-ReLU or SwiGLU MLPs, no biases.
+
+Shape suffixes: B lanes, T tokens, D width, A actions.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import AutoModel, PreTrainedModel, initialization
+from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.utils import ModelOutput
+
+from icrl.errors import UsageError
+from icrl.models.attention import AttentionCache, CausalSelfAttention, rotary_table
+from icrl.models.config import InContextConfig
+from icrl.models.encoders import TokenEmbedding
+from icrl.models.heads import make_action_head
+from icrl.models.tokens import Tokens
+
+
+@dataclass
+class InContextOutput(ModelOutput):
+    """What a forward returns."""
+
+    logits: Tensor | None = None
+    """`(B, T, A)`: unnormalised log-probabilities of the action at every token."""
+
+
+class RMSNorm(nn.Module):
+    """x / sqrt(mean(x²) + ε), channel by channel times a learned gain (Zhang and Sennrich, 2019)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.rms_norm(x, self.weight.shape, self.weight, 1e-6)
+
+
+class SquaredReLU(nn.Module):
+    """max(x W, 0)² V (So et al., 2021)."""
+
+    def __init__(self, width: int, ratio: float) -> None:
+        super().__init__()
+        hidden = round(ratio * width)
+        self.up = nn.Linear(width, hidden, bias=False)
+        self.down = nn.Linear(hidden, width, bias=False)
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        return self.down(F.relu(self.up(x_BTD)).square())
+
+
+class SwiGLU(nn.Module):
+    """(silu(x W) · x U) V (Shazeer, 2020), with 2/3 of the channels: as many weights as the other."""
+
+    def __init__(self, width: int, ratio: float) -> None:
+        super().__init__()
+        hidden = max(8, round(ratio * width * 2 / 3 / 8) * 8)
+        self.up = nn.Linear(width, 2 * hidden, bias=False)
+        self.down = nn.Linear(hidden, width, bias=False)
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        gate, value = self.up(x_BTD).chunk(2, dim=-1)
+        return self.down(F.silu(gate) * value)
+
+
+class Block(GradientCheckpointingLayer):
+    """x + attention(norm(x)), then x + mlp(norm(x))."""
+
+    def __init__(self, config: InContextConfig, layer: int) -> None:
+        super().__init__()
+        self.dropout = config.residual_dropout
+        self.attention_norm = RMSNorm(config.width)
+        self.attention = CausalSelfAttention(config.width, config.n_head, layer, config.attention_dropout)
+        self.mlp_norm = RMSNorm(config.width)
+        self.mlp = (SquaredReLU if config.mlp == "relu2" else SwiGLU)(config.width, config.mlp_ratio)
+
+    def forward(self, x_BTD: Tensor, cos: Tensor, sin: Tensor, cache: AttentionCache | None = None) -> Tensor:
+        x_BTD = x_BTD + self._drop(self.attention(self.attention_norm(x_BTD), cos, sin, cache))
+        return x_BTD + self._drop(self.mlp(self.mlp_norm(x_BTD)))
+
+    def _drop(self, x: Tensor) -> Tensor:
+        return F.dropout(x, self.dropout) if self.training and self.dropout else x
+
+
+class InContextTransformer(PreTrainedModel):
+    """Predicts the action at every token of a context that may span many episodes of one task."""
+
+    config_class = InContextConfig
+    base_model_prefix = "transformer"
+    main_input_name = "tokens"
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True
+    _no_split_modules = ["Block", "TokenEmbedding"]  # noqa: RUF012
+
+    def __init__(self, config: InContextConfig) -> None:
+        super().__init__(config)
+        self.embedding = TokenEmbedding(config)
+        self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.n_layer))
+        self.norm = RMSNorm(config.width)
+        self.head = make_action_head(config.action_space, config.width)
+        self.post_init()
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        """Weights of variance 1 / inputs; what a block adds to the residual stream starts smaller with depth.
+
+        Through `transformers.initialization`, which leaves alone whatever was loaded from a file: writing `.data`
+        here makes `from_pretrained` return random weights.
+        """
+        if isinstance(module, nn.Linear):
+            initialization.normal_(module.weight, std=module.in_features**-0.5)
+            if module.bias is not None:
+                initialization.zeros_(module.bias)
+        elif isinstance(module, nn.Embedding):
+            initialization.normal_(module.weight, std=1.0)
+        elif isinstance(module, RMSNorm):
+            initialization.ones_(module.weight)
+        elif isinstance(module, Block):
+            # Called after the block's own linear layers: it goes through the modules from the leaves up.
+            for out in (module.attention.out, module.mlp.down):
+                initialization.normal_(out.weight, std=(2 * self.config.n_layer * out.in_features) ** -0.5)
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.embedding.previous_action
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        self.embedding.previous_action = value
+
+    def encode(
+        self, tokens: Tokens, *, cache: AttentionCache | None = None, token_mask: Tensor | None = None
+    ) -> Tensor:
+        """The last block's normed output `(B, T, D)`; arguments as for `forward`."""
+        config, (_, T) = self.config, tokens.shape
+        if config.context_length < T:
+            raise UsageError(
+                f"{T} tokens do not fit the model's context of {config.context_length}: give its newest tokens"
+            )
+        x_BTD = self.embedding(tokens)
+        if token_mask is not None:
+            x_BTD = x_BTD.masked_fill(token_mask[..., None], 0.0)
+        if self.training and config.embedding_dropout:
+            x_BTD = F.dropout(x_BTD, config.embedding_dropout)
+        table_2CF = rotary_table(config.context_length, config.width // config.n_head, x_BTD.device)
+        positions = slice(0, T) if cache is None else cache.positions(T)
+        cos, sin = table_2CF[:, positions].to(x_BTD.dtype)
+        # (T, F) for equal lanes, (B, F) for one token in lanes of unequal lengths.
+        lead = (1, T) if isinstance(positions, slice) else (-1, 1)
+        cos, sin = (table.view(*lead, 1, 1, table.shape[-1]) for table in (cos, sin))
+        for block in self.blocks:
+            x_BTD = block(x_BTD, cos, sin, cache)
+        return self.norm(x_BTD)
+
+    def forward(
+        self, tokens: Tokens, *, cache: AttentionCache | None = None, token_mask: Tensor | None = None
+    ) -> InContextOutput:
+        """Logits of the action at every token.
+
+        Args:
+            tokens: `(B, T)`, T at most the context length.
+            cache: a `KeyValueCache` (T = 1) or `Prefill`; none for a plain causal forward.
+            token_mask: `(B, T)` bool: these tokens are hidden, embedded as zeros.
+        """
+        return InContextOutput(logits=self.head(self.encode(tokens, cache=cache, token_mask=token_mask)))
+
+
+AutoModel.register(InContextConfig, InContextTransformer)
