@@ -142,7 +142,7 @@ def _parse(
     add_arguments: Callable[[ArgumentParser], None] | None,
 ) -> tuple[Namespace, Config]:
     """Puts a file's values in front of the flags, as flags, so that one parser checks both."""
-    parser = ArgumentParser(prog=prog, description=description, exit_on_error=False)
+    parser = ArgumentParser(prog=prog, description=description, exit_on_error=False, allow_abbrev=False)
     own = {action.dest for action in parser._actions}
     if add_arguments:
         add_arguments(parser)

@@ -1,0 +1,110 @@
+"""The console script: exit codes, one-line errors, and a start that does not make a user wait."""
+
+import errno
+import json
+import subprocess
+import sys
+import time
+
+import pytest
+
+from icrl import cli, progress
+from icrl.errors import DatasetError, UsageError
+from icrl.files import write_atomically
+
+
+def test_help_lists_every_command_and_unknown_ones_exit_with_2(capsys):
+    """Kills: a command that exists and is not listed; a typo that ends in a traceback."""
+    assert cli.main(["--help"]) == 0
+    text = capsys.readouterr().out
+    assert all(f"  {name} " in text for name in ("tasks", "generate", "inspect", "train", "evaluate"))
+    assert cli.main(["generat"]) == 2
+    assert "did you mean 'generate'" in capsys.readouterr().err
+    assert cli.main([]) == 2
+
+
+@pytest.mark.parametrize("command", ["tasks", "generate", "inspect", "train", "evaluate"])
+def test_every_command_answers_help_with_0_and_a_wrong_flag_with_2(command, capsys):
+    """Kills: a command whose help fails, a wrong flag with exit code 1 or a traceback."""
+    with pytest.raises(SystemExit) as stop:
+        cli.main([command, "--help"])
+    assert stop.value.code == 0
+    assert cli.main([command, "--no-such-flag"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("icrl: ")
+    assert error.count("\n") == 1
+
+
+def test_errors_become_one_line_and_an_exit_code(capsys):
+    """Kills: a full disk or a damaged dataset that ends in a traceback; a programming error that is hidden."""
+
+    def raising(error):
+        def command(argv):
+            raise error
+
+        return command
+
+    assert cli.run_main(raising(UsageError("wrong")), []) == 2
+    assert cli.run_main(raising(DatasetError("damaged")), []) == 1
+    assert cli.run_main(raising(OSError(errno.ENOSPC, "No space left on device", "/x")), []) == 1
+    assert cli.run_main(raising(KeyboardInterrupt()), []) == 130
+    error = capsys.readouterr().err
+    assert "No space left on device" in error
+    assert "--resume" in error
+    with pytest.raises(ZeroDivisionError):
+        cli.run_main(raising(ZeroDivisionError()), [])
+
+
+def test_import_and_help_take_under_half_a_second():
+    """Kills: an import that makes every command slow to start. The best of three: the machine may be busy."""
+    best = min(_seconds([sys.executable, "-m", "icrl", "--help"]) for _ in range(3))
+    assert best < 0.5
+
+
+def _seconds(command: list[str]) -> float:
+    start = time.perf_counter()
+    subprocess.run(command, check=True, capture_output=True)
+    return time.perf_counter() - start
+
+
+def test_tasks_lists_families_with_anchors_and_presets(capsys):
+    """Kills: a catalogue that disagrees with the published anchors of Dark Room."""
+    assert cli.main(["tasks", "--json"]) == 0
+    families = {family["name"]: family for family in json.loads(capsys.readouterr().out)}
+    room = families["dark-room"]
+    assert room["tasks"]["test"] == 16
+    assert room["tasks"]["train"] + room["tasks"]["validation"] == 65
+    assert room["random"] == pytest.approx(0.25, abs=0.15)
+    assert cli.main(["tasks"]) == 0
+    text = capsys.readouterr().out
+    assert all(name in text for name in ("dark-room-q-learning", "ad-small", "bernoulli-bandit"))
+
+
+def test_progress_lines_tell_what_is_left(monkeypatch, capsys):
+    """Kills: an estimate that counts the part which an earlier run had done as this run's speed."""
+    now = iter([0.0, 20.0, 30.0])
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(now))
+    with progress.progress("recording", 100, unit="shards", done=50) as advance:
+        advance(25, note="half")
+        advance(25)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == [
+        "recording: 75/100 shards, 0:20 so far, 0:20 left · half",
+        "recording: 100/100 shards, 0:30 so far, 0:00 left · half",
+    ]
+    assert [progress.clock(s) for s in (5, 65, 3661)] == ["0:05", "1:05", "1:01:01"]
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_leftover(tmp_path, monkeypatch):
+    """Kills: a summary cut in half by a full disk."""
+    path = tmp_path / "summary.json"
+    write_atomically(path, "old")
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("icrl.files.os.fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_atomically(path, "new")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
