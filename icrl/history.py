@@ -13,7 +13,7 @@ Nothing here is a fake step: the reset that an autoreset environment makes is no
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -99,6 +99,19 @@ class LearningHistory:
             return np.zeros(0)
         starts = np.concatenate(([0], ends[:-1]))
         return np.add.reduceat(self.rewards[: ends[-1]], starts, dtype=np.float64)
+
+    def take_episodes(self, episodes: slice) -> "LearningHistory":
+        """A history of some finished episodes only, counted from 0; `slice(3, 4)` is the fourth."""
+        ends = np.flatnonzero(self.dones) + 1
+        first, last, step = episodes.indices(len(ends))
+        if step != 1:
+            raise ValueError(f"episodes must be consecutive, got the slice's step {step}")
+        rows = slice(ends[first - 1] if first else 0, ends[last - 1]) if first < last else slice(0, 0)
+        parts = {
+            name: getattr(self, name)[rows]
+            for name in ("observations", "actions", "rewards", "terminated", "truncated", "episode", "step_in_episode")
+        }
+        return replace(self, **parts, final_observations=self.final_observations[first : max(first, last)])
 
     def __repr__(self) -> str:
         shapes = ", ".join(

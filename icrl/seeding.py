@@ -46,6 +46,11 @@ def derive_seed(seed: int, purpose: str, index: int = 0) -> int:
     return int(stream_keys(seed, purpose, [index])[0] >> np.uint64(33))
 
 
+def permutation(seed: int, purpose: str, length: int) -> NDArray[np.int64]:
+    """The numbers 0 … length - 1 in an order drawn from (seed, purpose)."""
+    return np.argsort(stream_keys(seed, purpose, np.arange(length)), kind="stable")
+
+
 class Streams:
     """One stream of random numbers per lane.
 

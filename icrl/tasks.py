@@ -1,7 +1,7 @@
 """Task distributions: a `TaskFamily` owns its task space, its sampling by seed, its splits and its anchors."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
@@ -132,10 +132,51 @@ class TaskFamily(ABC):
         """
 
     @abstractmethod
-    def draw(self, axes: "Axes", task: Task, episode: "LearningHistory") -> None:
-        """Draws one episode on a matplotlib axes: the path through the grid, the arm pulled."""
+    def draw(self, axes: "Axes", task: Task, history: "LearningHistory") -> None:
+        """Draws a history of one or several episodes as one small picture on matplotlib axes.
+
+        The picture carries no title: the caller knows which episodes it shows.
+        """
+
+    def episode_groups(self, num_episodes: int, pictures: int = 6) -> list[slice]:
+        """Which episodes, counted from 0, make the pictures that tell a history from first to last.
+
+        One group is what one call of `draw` shows well: a single episode, evenly spaced over the history, unless a
+        family says otherwise. `history.take_episodes(group)` cuts the group out.
+        """
+        chosen = np.unique(np.linspace(0, num_episodes - 1, min(pictures, num_episodes)).round().astype(int))
+        return [slice(int(k), int(k) + 1) for k in chosen]
+
+    def check_policy_kind(self, kind: str) -> None:
+        """Raises UsageError unless `kind` is "optimal", the one reference policy that every family has."""
+        if kind != "optimal":
+            raise UsageError(f"{self.name} has no reference policy {kind!r}; choose from optimal")
 
     @property
     def label(self) -> str:
         """Name and version: "dark-room@1"."""
         return f"{self.name}@{self.version}"
+
+
+def check_count(name: str, value: int, at_least: int) -> None:
+    """Raises UsageError where the option `name` is below `at_least`."""
+    if value < at_least:
+        raise UsageError(f"{name}={value} is too small: expected at least {at_least}")
+
+
+def split_numbers(
+    order: NDArray[np.int64], sizes: Mapping[str, int], task_of: Callable[[int], Task], seed: int
+) -> Split:
+    """Cuts task numbers into the splits: the first for testing, the next for validation, then those to train on.
+
+    More or fewer validation tasks therefore leave the test tasks as they are.
+
+    Args:
+        order: task numbers in the order they are dealt out; at least as many as `sizes` adds up to.
+        sizes: tasks of each split.
+        task_of: the task of a number.
+        seed: of the split.
+    """
+    ends = np.cumsum([sizes["test"], sizes["validation"], sizes["train"]])
+    test, validation, train, _ = np.split(np.asarray(order), ends)
+    return Split(seed, *(tuple(task_of(int(number)) for number in part) for part in (train, validation, test)))

@@ -51,6 +51,8 @@ class BatchedEnv(VectorEnv):
             )
         self.streams = Streams(stream_keys(seed, "environment", self.index))
         self.steps = np.zeros(num_envs, np.int32)
+        self._all_lanes = np.arange(num_envs)
+        self._num_actions = int(action_space.n) if isinstance(action_space, gym.spaces.Discrete) else None
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
         """Starts an episode in every lane; `seed` gives every lane a new stream.
@@ -61,7 +63,7 @@ class BatchedEnv(VectorEnv):
         if seed is not None:
             self.streams = Streams(stream_keys(seed, "environment", self.index))
         self.steps[:] = 0
-        self._start(np.arange(self.num_envs))
+        self._start(self._all_lanes)
         return self._observe(), {}
 
     def step(self, actions: NDArray):
@@ -72,7 +74,13 @@ class BatchedEnv(VectorEnv):
 
         Returns:
             observations `(N, *observation_shape)`, rewards `(N,)` float32, terminated `(N,)`, truncated `(N,)`, info.
+
+        Raises:
+            ValueError: where an action is outside the action space, or there is not one per lane.
         """
+        actions = np.asarray(actions)
+        if self._num_actions is not None:
+            self._check_discrete(actions)
         rewards, terminated = self._advance(actions)
         self.steps += 1
         truncated = (self.steps >= self.horizon) & ~terminated
@@ -85,6 +93,17 @@ class BatchedEnv(VectorEnv):
         self.steps[lanes] = 0
         self._start(lanes)
         return self._observe(), rewards, terminated, truncated, info
+
+    def _check_discrete(self, actions: NDArray) -> None:
+        # NumPy would take a negative action as counted from the end, and train on it without a word.
+        if actions.shape != (self.num_envs,) or actions.dtype.kind not in "iu":
+            raise ValueError(
+                f"actions have shape {actions.shape} and type {actions.dtype}: "
+                f"expected one integer for each of {self.num_envs} environments"
+            )
+        if actions.min() < 0 or actions.max() >= self._num_actions:
+            wrong = actions[(actions < 0) | (actions >= self._num_actions)][0]
+            raise ValueError(f"action {wrong} is not in {self.single_action_space}")
 
     @abstractmethod
     def _start(self, lanes: NDArray[np.int64]) -> None:

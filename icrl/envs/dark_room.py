@@ -1,0 +1,275 @@
+"""Dark Room: an agent that sees only where it stands looks for a goal that it cannot see.
+
+The room is a square grid with walls around it; the five actions are up, right, down, left and stay. A step that
+ends at the goal is worth 1. Four papers mean four different rooms by that name: each is a family of its own here,
+and their returns are not to be compared.
+"""
+
+from collections.abc import Sequence
+from itertools import permutations
+from math import factorial
+from typing import TYPE_CHECKING, Literal
+
+import gymnasium as gym
+import numpy as np
+from numpy.typing import NDArray
+
+from icrl.envs.base import BatchedEnv
+from icrl.envs.grid import NUM_ACTIONS, cell_positions, expected_visits, next_cells, reach_probability, way_to
+from icrl.errors import UsageError
+from icrl.seeding import permutation
+from icrl.tasks import Anchors, ReferencePolicy, Split, Task, TaskFamily, check_count, split_numbers
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from icrl.history import LearningHistory
+
+Start = Literal["centre", "corner"]
+Reward = Literal["dense", "once"]
+
+
+class DarkRoom(TaskFamily):
+    """The 9×9 room of Algorithm Distillation, split into 65 goals to train on and 16 to test on.
+
+    20 steps from the centre; every step at the goal pays. Of the 65 goals `validation` are kept to select models on.
+
+    Args:
+        size: cells along a side.
+        horizon: steps of an episode; it is always truncated there, never terminated.
+        start: "centre" or "corner", which is (0, 0).
+        reward: "dense" pays on every step at the goal, "once" on the first such step of an episode.
+        validation, test: goals kept out of training.
+    """
+
+    name = "dark-room"
+    version = 1
+    source = "Laskin et al. 2022 (Algorithm Distillation); goals split as in Zisman et al. 2024 (AD-epsilon)"
+
+    def __init__(
+        self,
+        *,
+        size: int = 9,
+        horizon: int = 20,
+        start: Start = "centre",
+        reward: Reward = "dense",
+        validation: int = 5,
+        test: int = 16,
+    ) -> None:
+        check_count("size", size, at_least=2)
+        check_count("horizon", horizon, at_least=1)
+        self.options = {
+            "size": size,
+            "horizon": horizon,
+            "start": start,
+            "reward": reward,
+            "validation": validation,
+            "test": test,
+        }
+        self.size, self.horizon, self.reward = size, horizon, reward
+        self.start_cell = 0 if start == "corner" else (size // 2) * size + size // 2
+        self.observation_space = gym.spaces.MultiDiscrete([size, size])
+        self.action_space = gym.spaces.Discrete(NUM_ACTIONS)
+        self._count(size * size, validation, test)
+
+    def _count(self, total: int, validation: int, test: int) -> None:
+        check_count("validation", validation, at_least=0)
+        check_count("test", test, at_least=1)
+        if validation + test >= total:
+            raise UsageError(
+                f"validation={validation} and test={test} leave none of the {total} tasks to train on: lower them"
+            )
+        self.num_tasks = {"train": total - validation - test, "validation": validation, "test": test}
+
+    def split(self, seed: int) -> Split:
+        return split_numbers(
+            permutation(seed, f"{self.name} split", sum(self.num_tasks.values())), self.num_tasks, self._task, seed
+        )
+
+    def _task(self, number: int) -> Task:
+        """The goal in cell `number`."""
+        return Task(number, {"goal": [number // self.size, number % self.size]})
+
+    def goal_cells(self, tasks: Sequence[Task]) -> NDArray[np.int64]:
+        """The goals' cell numbers, shape `(N,)`."""
+        goal_N2 = np.array([task.params["goal"] for task in tasks], np.int64).reshape(-1, 2)
+        return goal_N2[:, 0] * self.size + goal_N2[:, 1]
+
+    def make(self, tasks: Sequence[Task], seed: int, index: Sequence[int] | None = None) -> "DarkRoomEnv":
+        return DarkRoomEnv(self, self.goal_cells(tasks), seed, index)
+
+    def noisy_return(self, tasks: Sequence[Task], epsilon: float) -> NDArray[np.float64]:
+        """Exact expected return, shape `(N,)`, of acting at random with probability ε and else optimally."""
+        goal_G, which_N = np.unique(self.goal_cells(tasks), return_inverse=True)
+        if self.reward == "once":
+            value_GS = reach_probability(self.size, goal_G, epsilon, self.horizon)[-1]
+        else:
+            value_GS = expected_visits(self.size, goal_G, epsilon, self.horizon)
+        return value_GS[which_N, self.start_cell]
+
+    def anchors(self, tasks: Sequence[Task]) -> Anchors:
+        return Anchors(random=self.noisy_return(tasks, 1.0), optimum=self.noisy_return(tasks, 0.0))
+
+    def reference_policy(self, kind: str, tasks: Sequence[Task]) -> ReferencePolicy:
+        self.check_policy_kind(kind)
+        return WayToGoal(self.size, self.goal_cells(tasks))
+
+    def draw(self, axes: "Axes", task: Task, history: "LearningHistory") -> None:
+        from icrl.envs.drawing import draw_path
+
+        draw_path(axes, self.size, {"goal": tuple(task.params["goal"])}, history)
+
+
+class DarkRoomHard(DarkRoom):
+    """The hard room of Algorithm Distillation: 17×17, and the goal pays once an episode.
+
+    The paper names no split; here a fifth of the 289 goals is tested on.
+    """
+
+    name = "dark-room-hard"
+    source = "Laskin et al. 2022 (Algorithm Distillation)"
+
+    def __init__(
+        self,
+        *,
+        size: int = 17,
+        horizon: int = 20,
+        start: Start = "centre",
+        reward: Reward = "once",
+        validation: int = 11,
+        test: int = 58,
+    ) -> None:
+        super().__init__(size=size, horizon=horizon, start=start, reward=reward, validation=validation, test=test)
+
+
+class DarkRoomDpt(DarkRoom):
+    """The room of the Decision-Pretrained Transformer: 10×10, 100 steps from the corner (0, 0), 80/20 goals.
+
+    Of the 80 goals `validation` are kept to select models on.
+    """
+
+    name = "dark-room-dpt"
+    source = "Lee et al. 2023 (Decision-Pretrained Transformer)"
+
+    def __init__(
+        self,
+        *,
+        size: int = 10,
+        horizon: int = 100,
+        start: Start = "corner",
+        reward: Reward = "dense",
+        validation: int = 8,
+        test: int = 20,
+    ) -> None:
+        super().__init__(size=size, horizon=horizon, start=start, reward=reward, validation=validation, test=test)
+
+
+class DarkRoomDptPermuted(DarkRoom):
+    """The Decision-Pretrained Transformer's room with permuted actions: the goal stays, the buttons change.
+
+    The agent starts at (0, 0) and the goal is the opposite corner, 18 steps away, so the best return over 100 steps
+    is 83. A task is one of the 5! = 120 ways to wire the five buttons to the five moves: button `a` makes move
+    `meaning[a]`, numbered 0 up, 1 right, 2 down, 3 left, 4 stay. 20 wirings are tested on.
+    """
+
+    name = "dark-room-dpt-permuted"
+    source = "Lee et al. 2023 (Decision-Pretrained Transformer)"
+    axes = ("dynamics",)
+
+    def __init__(self, *, size: int = 10, horizon: int = 100, validation: int = 10, test: int = 20) -> None:
+        super().__init__(size=size, horizon=horizon, start="corner", validation=0, test=1)
+        self.options = {"size": size, "horizon": horizon, "validation": validation, "test": test}
+        self._count(factorial(NUM_ACTIONS), validation, test)
+        self._wirings = list(permutations(range(NUM_ACTIONS)))
+
+    def _task(self, number: int) -> Task:
+        """The wiring of that number, in lexicographic order."""
+        return Task(number, {"meaning": list(self._wirings[number])})
+
+    def goal_cells(self, tasks: Sequence[Task]) -> NDArray[np.int64]:
+        return np.full(len(tasks), self.size * self.size - 1)
+
+    def make(self, tasks: Sequence[Task], seed: int, index: Sequence[int] | None = None) -> "DarkRoomEnv":
+        meaning_NA = np.array([task.params["meaning"] for task in tasks], np.int64).reshape(-1, NUM_ACTIONS)
+        return DarkRoomEnv(self, self.goal_cells(tasks), seed, index, meaning_NA)
+
+    def reference_policy(self, kind: str, tasks: Sequence[Task]) -> ReferencePolicy:
+        self.check_policy_kind(kind)
+        meaning_NA = np.array([task.params["meaning"] for task in tasks], np.int64).reshape(-1, NUM_ACTIONS)
+        return WayToGoal(self.size, self.goal_cells(tasks), button_NA=np.argsort(meaning_NA, axis=1))
+
+    def draw(self, axes: "Axes", task: Task, history: "LearningHistory") -> None:
+        from icrl.envs.drawing import draw_path
+
+        draw_path(axes, self.size, {"goal": (self.size - 1, self.size - 1)}, history)
+
+
+class DarkRoomEnv(BatchedEnv):
+    """One room per lane.
+
+    Args:
+        family: gives size, horizon, start and reward rule.
+        goal_N: goal cells, shape `(N,)`.
+        seed, index: as in `TaskFamily.make`; the room itself draws nothing at random.
+        meaning_NA: the move that each button makes, shape `(N, A)`; None where button a makes move a.
+    """
+
+    def __init__(
+        self,
+        family: DarkRoom,
+        goal_N: NDArray[np.int64],
+        seed: int,
+        index: Sequence[int] | None = None,
+        meaning_NA: NDArray[np.int64] | None = None,
+    ) -> None:
+        super().__init__(family.observation_space, family.action_space, len(goal_N), family.horizon, seed, index)
+        self._start_cell = family.start_cell
+        self._once = family.reward == "once"
+        self._goal_N = goal_N
+        self._cell_N = np.full(len(goal_N), family.start_cell)
+        self._paid_N = np.zeros(len(goal_N), bool)
+        self._lane_N = np.arange(len(goal_N))
+        self._meaning_NA = meaning_NA
+        self._next_SA = next_cells(family.size)
+        self._position_S2 = cell_positions(family.size)
+
+    def _start(self, lanes: NDArray[np.int64]) -> None:
+        self._cell_N[lanes] = self._start_cell
+        self._paid_N[lanes] = False
+
+    def _advance(self, actions: NDArray) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        if self._meaning_NA is not None:
+            actions = self._meaning_NA[self._lane_N, actions]
+        self._cell_N = self._next_SA[self._cell_N, actions]
+        hit_N = self._cell_N == self._goal_N
+        if self._once:
+            hit_N &= ~self._paid_N
+            self._paid_N |= hit_N
+        return hit_N.astype(np.float32), np.zeros(self.num_envs, bool)
+
+    def _observe(self) -> NDArray:
+        return self._position_S2[self._cell_N]
+
+
+class WayToGoal:
+    """The optimal policy of a known goal: a shortest path there, then stay.
+
+    Args:
+        size: cells along a side.
+        goal_N: goal cells.
+        button_NA: the button that makes each move, shape `(N, A)`; None where button a makes move a.
+    """
+
+    def __init__(self, size: int, goal_N: NDArray[np.int64], button_NA: NDArray[np.int64] | None = None) -> None:
+        self._size = size
+        self._goal_N = goal_N
+        self._button_NA = button_NA
+        self._lane_N = np.arange(len(goal_N))
+
+    def act(self, observations: NDArray) -> NDArray[np.int64]:
+        cell_N = observations[:, 0].astype(np.int64) * self._size + observations[:, 1]
+        move_N = way_to(self._size)[self._goal_N, cell_N]
+        return move_N if self._button_NA is None else self._button_NA[self._lane_N, move_N]
+
+    def observe(self, rewards: NDArray, terminated: NDArray, truncated: NDArray) -> None:
+        """Nothing to remember: the position says it all."""

@@ -1,0 +1,96 @@
+"""Small pictures of episodes: a path through a grid, the pulls of a bandit's arms. matplotlib is imported late."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from icrl.history import LearningHistory
+
+GRID, WALL, INK = "#e6e8ec", "#9aa1ad", "#2b2f38"
+CELL_COLOURS = {"goal": "#f6c445", "key": "#f6c445", "door": "#6bbf8a"}
+EARLY_TO_LATE = "viridis"
+
+
+def draw_path(axes: "Axes", size: int, cells: Mapping[str, tuple[int, int]], history: "LearningHistory") -> None:
+    """Draws each episode as a line through the room, dark at its start and bright at its end.
+
+    Args:
+        axes: to draw on.
+        size: cells along a side.
+        cells: (row, column) of the cells to mark, by what they are: "goal", "key" or "door".
+        history: whole episodes whose observations are (row, column).
+    """
+    from matplotlib import colormaps
+    from matplotlib.collections import LineCollection
+    from matplotlib.patches import Rectangle
+
+    axes.set(xlim=(-0.5, size - 0.5), ylim=(size - 0.5, -0.5), aspect="equal", xticks=[], yticks=[])
+    axes.set_facecolor("white")
+    for edge in np.arange(size - 1) + 0.5:
+        axes.axhline(edge, color=GRID, linewidth=0.6, zorder=0)
+        axes.axvline(edge, color=GRID, linewidth=0.6, zorder=0)
+    for spine in axes.spines.values():
+        spine.set(color=WALL, linewidth=1.0)
+    for kind, (row, column) in cells.items():
+        axes.add_patch(
+            Rectangle((column - 0.5, row - 0.5), 1, 1, facecolor=CELL_COLOURS[kind], edgecolor="none", zorder=1)
+        )
+        if len(cells) > 1:
+            axes.text(column, row, kind, ha="center", va="center", fontsize=6, color=INK, zorder=5)
+    colours = colormaps[EARLY_TO_LATE]
+    ends = np.flatnonzero(history.dones) + 1
+    for episode, (first, last) in enumerate(zip(np.concatenate(([0], ends[:-1])), ends, strict=True)):
+        rows = np.concatenate((history.observations[first:last], history.final_observations[episode : episode + 1]))
+        points = rows[:, ::-1].astype(float)
+        # Steps that share an edge of the grid are moved apart a little, so that a path to and fro shows both ways.
+        points = points + np.linspace(-0.16, 0.16, len(points))[:, None]
+        segments = np.stack((points[:-1], points[1:]), axis=1)
+        lines = LineCollection(segments, cmap=EARLY_TO_LATE, linewidths=1.6, capstyle="round", zorder=3)
+        lines.set_array(np.linspace(0.0, 0.92, len(segments)))
+        lines.set_clim(0.0, 1.0)
+        axes.add_collection(lines)
+        axes.plot(*points[0], "o", color=colours(0.0), markersize=4, zorder=4)
+        axes.plot(
+            *points[-1], "o", color=colours(0.92), markeredgecolor=INK, markeredgewidth=0.5, markersize=5, zorder=4
+        )
+    axes.set_xlabel(f"return {history.rewards.sum() / max(1, len(ends)):g}", fontsize=8, color=INK)
+
+
+def draw_pulls(axes: "Axes", mean_K: NDArray[np.float64], history: "LearningHistory") -> None:
+    """Draws the arms as bars of their true means, tinted by how often each was pulled in this block of pulls.
+
+    Args:
+        axes: to draw on.
+        mean_K: the arms' true means.
+        history: one or more pulls.
+    """
+    from matplotlib import colormaps
+
+    num_arms = len(mean_K)
+    pulls_K = np.bincount(history.actions.astype(np.int64), minlength=num_arms)
+    share_K = pulls_K / max(1, len(history))
+    tints = colormaps["Blues"]
+    axes.bar(
+        np.arange(num_arms),
+        mean_K,
+        width=0.82,
+        color=[tints(0.12 + 0.75 * share) for share in share_K],
+        edgecolor=WALL,
+        linewidth=0.5,
+    )
+    best = int(np.argmax(mean_K))
+    axes.bar([best], [mean_K[best]], width=0.82, fill=False, edgecolor=CELL_COLOURS["goal"], linewidth=1.8)
+    if num_arms <= 12:
+        for arm in np.flatnonzero(pulls_K):
+            above = {"xytext": (0, 2), "textcoords": "offset points", "ha": "center"}
+            axes.annotate(str(pulls_K[arm]), (arm, mean_K[arm]), fontsize=6, color=INK, **above)
+    axes.set(xlim=(-0.6, num_arms - 0.4), ylim=(0, 1.15), xticks=[], yticks=[])
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    axes.spines["bottom"].set_color(WALL)
+    axes.set_xlabel(f"best arm {share_K[best]:.0%}", fontsize=8, color=INK)
