@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from icrl.envs.bandit import BernoulliBandit, GaussianBandit
 from icrl.envs.dark_room import DarkRoom, DarkRoomDpt, DarkRoomDptPermuted, DarkRoomHard
+from icrl.envs.key_to_door import KeyToDoor, KeyToDoorAdEps
 from icrl.errors import UsageError, did_you_mean
 from icrl.registry import Registry
 from icrl.tasks import TaskFamily
@@ -17,7 +18,16 @@ from icrl.tasks import TaskFamily
 __all__ = ["FAMILIES", "make_family"]
 
 FAMILIES: Registry[Callable[..., TaskFamily]] = Registry("task family")
-for _family in (DarkRoom, DarkRoomHard, DarkRoomDpt, DarkRoomDptPermuted, BernoulliBandit, GaussianBandit):
+for _family in (
+    DarkRoom,
+    DarkRoomHard,
+    DarkRoomDpt,
+    DarkRoomDptPermuted,
+    KeyToDoor,
+    KeyToDoorAdEps,
+    BernoulliBandit,
+    GaussianBandit,
+):
     FAMILIES.add(_family.name, _family)
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from icrl.history import LearningHistory
 
 FAVOURED_SHARE = 0.95
-"""With favoured="odd": the share of training tasks whose odd arms are the good ones, and of test tasks whose even are."""
+"""With favoured="odd": the share of training tasks whose odd arms are good, and of test tasks whose even arms are."""
 
 
 class Bandit(TaskFamily):
