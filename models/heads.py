@@ -5,6 +5,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from icrl.errors import UsageError
+from icrl.models.kernels import Linear
 
 
 class DiscreteHead(nn.Module):
@@ -12,7 +13,7 @@ class DiscreteHead(nn.Module):
 
     def __init__(self, num_actions: int, width: int) -> None:
         super().__init__()
-        self.logits = nn.Linear(width, num_actions, bias=False)
+        self.logits = Linear(width, num_actions)
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         return self.logits(x_BTD)

@@ -15,10 +15,11 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils import ModelOutput
 
 from icrl.errors import UsageError
-from icrl.models.attention import AttentionCache, CausalSelfAttention, rotary_table
+from icrl.models.attention import AttentionCache, CausalSelfAttention
 from icrl.models.config import InContextConfig
 from icrl.models.encoders import TokenEmbedding
 from icrl.models.heads import make_action_head
+from icrl.models.kernels import Linear, rms_norm, rotary_table, squared_relu
 from icrl.models.tokens import Tokens
 
 
@@ -30,28 +31,17 @@ class InContextOutput(ModelOutput):
     """`(B, T, A)`: unnormalised log-probabilities of the action at every token."""
 
 
-class RMSNorm(nn.Module):
-    """x / sqrt(mean(x²) + ε), channel by channel times a learned gain (Zhang and Sennrich, 2019)."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(width))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.rms_norm(x, self.weight.shape, self.weight, 1e-6)
-
-
 class SquaredReLU(nn.Module):
     """max(x W, 0)² V (So et al., 2021)."""
 
     def __init__(self, width: int, ratio: float) -> None:
         super().__init__()
         hidden = round(ratio * width)
-        self.up = nn.Linear(width, hidden, bias=False)
-        self.down = nn.Linear(hidden, width, bias=False)
+        self.up = Linear(width, hidden)
+        self.down = Linear(hidden, width)
 
     def forward(self, x_BTD: Tensor) -> Tensor:
-        return self.down(F.relu(self.up(x_BTD)).square())
+        return self.down(squared_relu(self.up(x_BTD)))
 
 
 class SwiGLU(nn.Module):
@@ -60,8 +50,8 @@ class SwiGLU(nn.Module):
     def __init__(self, width: int, ratio: float) -> None:
         super().__init__()
         hidden = max(8, round(ratio * width * 2 / 3 / 8) * 8)
-        self.up = nn.Linear(width, 2 * hidden, bias=False)
-        self.down = nn.Linear(hidden, width, bias=False)
+        self.up = Linear(width, 2 * hidden)
+        self.down = Linear(hidden, width)
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         gate, value = self.up(x_BTD).chunk(2, dim=-1)
@@ -74,14 +64,12 @@ class Block(GradientCheckpointingLayer):
     def __init__(self, config: InContextConfig, layer: int) -> None:
         super().__init__()
         self.dropout = config.residual_dropout
-        self.attention_norm = RMSNorm(config.width)
         self.attention = CausalSelfAttention(config.width, config.n_head, layer, config.attention_dropout)
-        self.mlp_norm = RMSNorm(config.width)
         self.mlp = (SquaredReLU if config.mlp == "relu2" else SwiGLU)(config.width, config.mlp_ratio)
 
-    def forward(self, x_BTD: Tensor, cos: Tensor, sin: Tensor, cache: AttentionCache | None = None) -> Tensor:
-        x_BTD = x_BTD + self._drop(self.attention(self.attention_norm(x_BTD), cos, sin, cache))
-        return x_BTD + self._drop(self.mlp(self.mlp_norm(x_BTD)))
+    def forward(self, x_BTD: Tensor, table: Tensor, cache: AttentionCache | None = None) -> Tensor:
+        x_BTD = x_BTD + self._drop(self.attention(rms_norm(x_BTD), table, cache))
+        return x_BTD + self._drop(self.mlp(rms_norm(x_BTD)))
 
     def _drop(self, x: Tensor) -> Tensor:
         return F.dropout(x, self.dropout) if self.training and self.dropout else x
@@ -101,7 +89,6 @@ class InContextTransformer(PreTrainedModel):
         super().__init__(config)
         self.embedding = TokenEmbedding(config)
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.n_layer))
-        self.norm = RMSNorm(config.width)
         self.head = make_action_head(config.action_space, config.width)
         self.post_init()
 
@@ -118,8 +105,6 @@ class InContextTransformer(PreTrainedModel):
                 initialization.zeros_(module.bias)
         elif isinstance(module, nn.Embedding):
             initialization.normal_(module.weight, std=1.0)
-        elif isinstance(module, RMSNorm):
-            initialization.ones_(module.weight)
         elif isinstance(module, Block):
             # Called after the block's own linear layers: it goes through the modules from the leaves up.
             for out in (module.attention.out, module.mlp.down):
@@ -145,15 +130,12 @@ class InContextTransformer(PreTrainedModel):
             x_BTD = x_BTD.masked_fill(token_mask[..., None], 0.0)
         if self.training and config.embedding_dropout:
             x_BTD = F.dropout(x_BTD, config.embedding_dropout)
-        table_2CF = rotary_table(config.context_length, config.width // config.n_head, x_BTD.device)
+        table = rotary_table(config.context_length, config.width // config.n_head, x_BTD.device)
         positions = slice(0, T) if cache is None else cache.positions(T)
-        cos, sin = table_2CF[:, positions].to(x_BTD.dtype)
-        # (T, F) for equal lanes, (B, F) for one token in lanes of unequal lengths.
-        lead = (1, T) if isinstance(positions, slice) else (-1, 1)
-        cos, sin = (table.view(*lead, 1, 1, table.shape[-1]) for table in (cos, sin))
+        table = table[positions] if isinstance(positions, slice) else table[positions, None]
         for block in self.blocks:
-            x_BTD = block(x_BTD, cos, sin, cache)
-        return self.norm(x_BTD)
+            x_BTD = block(x_BTD, table, cache)
+        return rms_norm(x_BTD)
 
     def forward(
         self, tokens: Tokens, *, cache: AttentionCache | None = None, token_mask: Tensor | None = None
