@@ -58,7 +58,7 @@ def draw_path(axes: "Axes", size: int, cells: Mapping[str, tuple[int, int]], his
         axes.plot(
             *points[-1], "o", color=colours(0.92), markeredgecolor=INK, markeredgewidth=0.5, markersize=5, zorder=4
         )
-    axes.set_xlabel(f"return {history.rewards.sum() / max(1, len(ends)):g}", fontsize=8, color=INK)
+    axes.set_xlabel(f"return {history.rewards.sum() / max(1, len(ends)):.4g}", fontsize=8, color=INK)
 
 
 def draw_pulls(axes: "Axes", mean_K: NDArray[np.float64], history: "LearningHistory") -> None:

@@ -15,7 +15,7 @@ def bayes_optimal_value(pulls: int, num_arms: int) -> float:
     """The largest expected total reward of `pulls` pulls: exact, by dynamic programming over beliefs.
 
     Arms are exchangeable, so a belief is the multiset of the (s, f) of the arms that were pulled. Their number grows
-    quickly: 10 pulls take a second, 20 take too long; `gittins_indices` goes on from there.
+    quickly: 10 pulls take 10 ms, 15 half a second, 20 several; `gittins_indices` goes on from there.
     """
 
     @cache
@@ -49,15 +49,15 @@ def gittins_indices(horizon: int, subsidies: int = 201) -> list[NDArray[np.float
     p = (s + 1) / (s + f + 2). Q falls in λ; its zero is found on a grid of λ by linear interpolation, to about 1e-5.
 
     Args:
-        horizon: n, pulls in the whole trial; time grows as n³, 100 take seconds.
+        horizon: n, pulls in the whole trial; time grows as n³, 100 take 0.2 s, and memory as n².
         subsidies: points of the grid on [0, 1].
 
     Returns:
         `indices[m]`, for m = 1 … n, of shape `(n - m + 1, n - m + 1)`: entry [s, f], valid where s + f ≤ n - m.
         `indices[0]` is empty.
 
-    Source: Gittins, Glazebrook and Weber, Multi-armed Bandit Allocation Indices, 2011; Kaufmann 2018 for finite
-    horizons.
+    Source: Gittins, Glazebrook and Weber, Multi-armed Bandit Allocation Indices, 2011. With finitely many pulls the
+    rule is not exactly optimal, but nearly.
     """
     lambda_L11 = np.linspace(0.0, 1.0, subsidies)[:, None, None]
     indices = [np.zeros((0, 0))]
