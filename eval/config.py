@@ -1,0 +1,57 @@
+"""What an evaluation does: one field, one sentence. It imports nothing heavy."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from icrl.errors import UsageError
+from icrl.tasks import SplitName
+
+EMPTY_PROMPT = "empty"
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """The frozen model on tasks of one split: how long, how often, and from which context.
+
+    Raises:
+        UsageError: where a number is out of range.
+    """
+
+    presets: ClassVar[str] = "icrl.eval.presets"
+
+    episodes: int = 60
+    """Episodes that every lane completes; for a bandit, pulls of a trial."""
+    seeds: int = 3
+    """Independent repetitions of every task."""
+    split: SplitName = "test"
+    """Split of the tasks; anything but "test" has to be asked for by name."""
+    tasks: int | None = None
+    """Only the first so many tasks of the split; null for all of them."""
+    action: Literal["sample", "greedy"] = "sample"
+    """Draw actions from the model's distribution, or take the likeliest."""
+    prompt: str = EMPTY_PROMPT
+    """What the context begins with: "empty", or a dataset folder with histories of the same tasks."""
+    prompt_episodes: int | None = None
+    """Only the last so many recorded episodes of a prompt; null for all that the context holds."""
+    source: bool = True
+    """Also run the source learner on the same tasks, to compare with."""
+    bootstrap: int = 2000
+    """Resamples of the confidence intervals."""
+    pictures: int = 8
+    """Pictures of the one task that the report shows from first to last episode."""
+    device: str = "cpu"
+    """Where the model runs, as torch names it: "cpu", "cuda"."""
+    seed: int = 0
+    """Of the environments, the sampled actions and the bootstrap."""
+
+    def __post_init__(self) -> None:
+        for name, least in (("episodes", 1), ("seeds", 1), ("bootstrap", 100), ("pictures", 1), ("seed", 0)):
+            if getattr(self, name) < least:
+                raise UsageError(f"{name} is {getattr(self, name)}: expected at least {least}")
+        for name in ("tasks", "prompt_episodes"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
+                raise UsageError(f"{name} is {getattr(self, name)}: expected at least 1, or null for all")
+        if self.prompt_episodes is not None and self.prompt == EMPTY_PROMPT:
+            raise UsageError(
+                f"prompt_episodes is {self.prompt_episodes} but the prompt is empty: name a dataset with --prompt"
+            )
