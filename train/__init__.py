@@ -1,0 +1,17 @@
+"""Pretraining. The package itself can be called: `icrl.train("ad-small", data=…, out=…)` is `pretrain.train`."""
+
+import sys
+from types import ModuleType
+from typing import Any
+
+
+class _CallablePackage(ModuleType):
+    """A module whose call is the public function of the same name."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        from icrl.train.pretrain import train
+
+        return train(*args, **kwargs)
+
+
+sys.modules[__name__].__class__ = _CallablePackage
