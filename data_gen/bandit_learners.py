@@ -1,0 +1,99 @@
+"""Source learners for bandits: UCB1, Thompson sampling and the empirical mean, one bandit per lane.
+
+Suffixes: N lanes, K arms.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from icrl.data_gen.learner import LearnerSetting
+from icrl.envs.bandit import Bandit, GaussianBandit
+from icrl.errors import UsageError
+
+
+class _ArmStatistics:
+    """Pulls and sum of rewards of every arm, and what all bandit learners share."""
+
+    def __init__(self, setting: LearnerSetting, purpose: str) -> None:
+        if not isinstance(setting.family, Bandit):
+            raise UsageError(
+                f"{purpose} learns bandits, {setting.family.name} is none: choose a bandit family, or q-learning"
+            )
+        arms = int(setting.family.action_space.n)
+        self.family = setting.family
+        self.pulls_NK = np.zeros((len(setting.tasks), arms))
+        self.sums_NK = np.zeros((len(setting.tasks), arms))
+        self.streams = setting.streams(purpose)
+        self._lanes_N = np.arange(len(setting.tasks))
+
+    def learn(self, observations, actions, rewards, terminated, truncated, next_observations) -> None:
+        self.pulls_NK[self._lanes_N, actions] += 1
+        self.sums_NK[self._lanes_N, actions] += rewards
+
+    def _means(self) -> NDArray[np.float64]:
+        return self.sums_NK / np.maximum(self.pulls_NK, 1)
+
+    def _best(self, score_NK: NDArray[np.float64]) -> NDArray[np.int64]:
+        """An arm of the highest score, every such arm equally likely."""
+        ties_NK = score_NK == score_NK.max(axis=1, keepdims=True)
+        count_NK = ties_NK.cumsum(axis=1)
+        chosen_N = (self.streams.uniform() * count_NK[:, -1]).astype(np.int64) + 1
+        return (count_NK < chosen_N[:, None]).sum(axis=1)
+
+
+class UCB1(_ArmStatistics):
+    """The arm of the highest mean_i + c · sqrt(2 ln t / n_i), after every arm once (Auer, Cesa-Bianchi, Fischer 2002).
+
+    Args:
+        exploration: c. 1 is the paper's; a smaller one has less regret on short trials.
+    """
+
+    def __init__(self, setting: LearnerSetting, *, exploration: float = 1.0) -> None:
+        super().__init__(setting, "ucb1")
+        if exploration < 0:
+            raise UsageError(f"exploration={exploration} is negative: expected the factor of the confidence bonus")
+        self.exploration = exploration
+
+    def act(self, observations: NDArray) -> NDArray[np.int64]:
+        total_N1 = self.pulls_NK.sum(axis=1, keepdims=True)
+        bonus_NK = self.exploration * np.sqrt(2 * np.log(np.maximum(total_N1, 1)) / np.maximum(self.pulls_NK, 1))
+        return self._best(np.where(self.pulls_NK == 0, np.inf, self._means() + bonus_NK))
+
+
+class ThompsonSampling(_ArmStatistics):
+    """Thompson (1933): the best arm of a bandit drawn from the posterior.
+
+    The prior is Beta(1, 1) for Bernoulli rewards. For Gaussian rewards of known σ it is flat: the posterior of an
+    arm's mean is N(mean_i, σ² / n_i), and every arm is pulled once first.
+    """
+
+    def __init__(self, setting: LearnerSetting) -> None:
+        super().__init__(setting, "thompson")
+        self.noise = setting.family.noise if isinstance(setting.family, GaussianBandit) else None
+        # A Beta or Gamma variate takes a varying number of uniforms: one generator per lane, each with its own key.
+        self._keys = setting.streams("thompson posterior")
+
+    def act(self, observations: NDArray) -> NDArray[np.int64]:
+        if self.noise is not None:
+            deviation_NK = self.noise / np.sqrt(np.maximum(self.pulls_NK, 1))
+            normal_NK = np.stack([self.streams.normal() for _ in range(self.pulls_NK.shape[1])], axis=1)
+            draw_NK = self._means() + deviation_NK * normal_NK
+            return self._best(np.where(self.pulls_NK == 0, np.inf, draw_NK))
+        return self._best(self._beta(1 + self.sums_NK, 1 + self.pulls_NK - self.sums_NK))
+
+    def _beta(self, a_NK: NDArray[np.float64], b_NK: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Beta(a, b) variates by inverting the distribution function at one uniform each."""
+        from scipy.special import betaincinv
+
+        uniform_NK = self._keys.uniform_block(a_NK.shape[1]).T
+        return betaincinv(a_NK, b_NK, uniform_NK)
+
+
+class EmpiricalMean(_ArmStatistics):
+    """The arm of the highest mean so far, every arm once first: it never explores again."""
+
+    def __init__(self, setting: LearnerSetting) -> None:
+        super().__init__(setting, "empirical-mean")
+
+    def act(self, observations: NDArray) -> NDArray[np.int64]:
+        return self._best(np.where(self.pulls_NK == 0, np.inf, self._means()))

@@ -1,0 +1,57 @@
+"""What a source learner is: it acts in a batch of environments, one task per lane, and learns from the answers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from icrl.seeding import Streams, stream_keys
+from icrl.tasks import Task, TaskFamily
+
+
+class Learner(Protocol):
+    """Learns every lane's task from scratch; lanes never learn from each other."""
+
+    def act(self, observations: NDArray) -> NDArray[np.int64]:
+        """Actions `(N,)` for observations `(N, *observation_shape)`."""
+
+    def learn(
+        self,
+        observations: NDArray,
+        actions: NDArray,
+        rewards: NDArray,
+        terminated: NDArray,
+        truncated: NDArray,
+        next_observations: NDArray,
+    ) -> None:
+        """One transition per lane. `next_observations` is what truly followed, also where the episode ended."""
+
+
+@dataclass(frozen=True)
+class LearnerSetting:
+    """What a learner is built from, besides its options."""
+
+    family: TaskFamily
+    tasks: Sequence[Task]
+    """One per lane, N in all. Only a learner made from a reference policy may look at their parameters."""
+    episodes: int
+    """Episodes that each lane will live through: schedules run over them."""
+    seed: int
+    index: NDArray[np.int64]
+    """Shape `(N,)`: the histories' numbers; with the seed they fix every lane's random numbers."""
+
+    def streams(self, purpose: str) -> Streams:
+        """One stream of random numbers per lane."""
+        return Streams(stream_keys(self.seed, purpose, self.index))
+
+
+class EpisodeCounter:
+    """Which episode each lane is in, from 0: `(N,)` in `episode`."""
+
+    def __init__(self, num_lanes: int) -> None:
+        self.episode = np.zeros(num_lanes, np.int64)
+
+    def update(self, terminated: NDArray, truncated: NDArray) -> None:
+        self.episode += terminated | truncated

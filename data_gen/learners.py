@@ -1,0 +1,47 @@
+"""Source learners by name."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from icrl.data_gen.bandit_learners import UCB1, EmpiricalMean, ThompsonSampling
+from icrl.data_gen.learner import Learner, LearnerSetting
+from icrl.data_gen.noise_distillation import NoiseDistillation
+from icrl.data_gen.q_learning import QLearning
+from icrl.data_gen.reference_policies import Optimal, UniformRandom
+from icrl.errors import UsageError, did_you_mean
+from icrl.registry import Registry
+
+LEARNERS: Registry[Callable[..., Learner]] = Registry("source learner")
+LEARNERS.add("q-learning", QLearning)
+LEARNERS.add("ucb1", UCB1)
+LEARNERS.add("thompson", ThompsonSampling)
+LEARNERS.add("empirical-mean", EmpiricalMean)
+LEARNERS.add("noise-distillation", NoiseDistillation)
+LEARNERS.add("optimal", Optimal)
+LEARNERS.add("random", UniformRandom)
+
+
+def learner_options(name: str, options: dict[str, Any]) -> dict[str, Any]:
+    """The learner's options with its defaults filled in.
+
+    Raises:
+        UsageError: for an unknown learner or option, or an option that is no number where one is due.
+    """
+    parameters = [p for p in inspect.signature(LEARNERS[name]).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    defaults = {parameter.name: parameter.default for parameter in parameters}
+    for key, value in options.items():
+        if key not in defaults:
+            known = f"choose from {', '.join(defaults)}" if defaults else "it takes none"
+            raise UsageError(f"{name} has no option {key!r}{did_you_mean(key, defaults)}; {known}")
+        expected = (int, float) if isinstance(defaults[key], float) else type(defaults[key])
+        if not isinstance(value, expected) or isinstance(value, bool):
+            raise UsageError(
+                f"{name}: {key}={value!r} is a {type(value).__name__}; expected a value like {defaults[key]!r}"
+            )
+    return {**defaults, **options}
+
+
+def make_learner(name: str, options: dict[str, Any], setting: LearnerSetting) -> Learner:
+    """The learner of that name with one lane per task of the setting."""
+    return LEARNERS[name](setting, **learner_options(name, options))

@@ -1,0 +1,54 @@
+"""Noise distillation: a good policy, noised from random to itself along the history, looks like learning.
+
+AD^ε, Zisman et al. 2024, "Emergence of In-Context Reinforcement Learning from Noise Distillation".
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from icrl.data_gen.learner import EpisodeCounter, LearnerSetting
+from icrl.errors import UsageError
+
+
+class NoiseDistillation:
+    """Acts at random with probability ε and else as the reference policy does.
+
+    ε falls linearly from 1 in the first episode to `final_epsilon`, where it stays for the last `final_fraction` of
+    the episodes.
+
+    Args:
+        policy: kind of the family's reference policy ("optimal").
+        final_epsilon, final_fraction: of the schedule; .5 gives data that never gets good.
+    """
+
+    def __init__(
+        self,
+        setting: LearnerSetting,
+        *,
+        policy: str = "optimal",
+        final_epsilon: float = 0.0,
+        final_fraction: float = 0.1,
+    ) -> None:
+        for name, value in (("final_epsilon", final_epsilon), ("final_fraction", final_fraction)):
+            if not 0 <= value <= 1:
+                raise UsageError(f"{name}={value}: expected a number from 0 to 1")
+        self._policy = setting.family.reference_policy(policy, setting.tasks)
+        self._streams = setting.streams("noise distillation")
+        self._num_actions = int(setting.family.action_space.n)
+        self._final_epsilon = final_epsilon
+        # At least one step of the schedule: a history of one episode is all noise.
+        self._falling = max((1.0 - final_fraction) * setting.episodes, 1.0)
+        self._counter = EpisodeCounter(len(setting.tasks))
+
+    def epsilon(self) -> NDArray[np.float64]:
+        """Shape `(N,)`: the probability of a random action in each lane's present episode."""
+        left_N = np.maximum(1.0 - self._counter.episode / self._falling, 0.0)
+        return self._final_epsilon + (1.0 - self._final_epsilon) * left_N
+
+    def act(self, observations: NDArray) -> NDArray[np.int64]:
+        explore_N = self._streams.uniform() < self.epsilon()
+        return np.where(explore_N, self._streams.integers(self._num_actions), self._policy.act(observations))
+
+    def learn(self, observations, actions, rewards, terminated, truncated, next_observations) -> None:
+        self._policy.observe(rewards, terminated, truncated)
+        self._counter.update(terminated, truncated)

@@ -1,0 +1,143 @@
+"""Writes datasets: shards of learning histories as Arrow streams, listed last.
+
+A dataset is what `datasets.load_from_disk` opens. Its `state.json` lists the shards, and is written after all of them
+are whole: no listing, no dataset. Shards are named by their number, so that a resumed recording knows what is there.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from icrl.files import commit, temporary_name, write_json
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+STATE_FILE, INFO_FILE = "state.json", "dataset_info.json"
+
+
+@dataclass(frozen=True)
+class HistoryColumns:
+    """Some histories, one after the other: N histories, M transitions and E finished episodes in all."""
+
+    task_id: NDArray[np.int64]
+    """Shape `(N,)`."""
+    learner_seed: NDArray[np.int64]
+    """Shape `(N,)`."""
+    lengths: NDArray[np.int64]
+    """Shape `(N,)`: transitions of each history; they sum to M."""
+    num_final: NDArray[np.int64]
+    """Shape `(N,)`: finished episodes of each history; they sum to E."""
+    observations: NDArray
+    """Shape `(M, *observation_shape)`."""
+    actions: NDArray
+    """Shape `(M,)`."""
+    rewards: NDArray[np.float32]
+    """Shape `(M,)`."""
+    terminated: NDArray[np.bool_]
+    """Shape `(M,)`."""
+    truncated: NDArray[np.bool_]
+    """Shape `(M,)`."""
+    episode: NDArray[np.int32]
+    """Shape `(M,)`."""
+    step_in_episode: NDArray[np.int32]
+    """Shape `(M,)`."""
+    final_observations: NDArray
+    """Shape `(E, *observation_shape)`."""
+
+
+def shard_name(shard: int, num_shards: int) -> str:
+    """`data-00003-of-00016.arrow`."""
+    return f"data-{shard:05d}-of-{num_shards:05d}.arrow"
+
+
+def write_shard(path: Path, columns: HistoryColumns) -> None:
+    """Writes one shard under a temporary name, syncs it, and gives it its name: from then on it is whole."""
+    import pyarrow as pa
+
+    batch = _record_batch(columns)
+    temporary = temporary_name(path)
+    try:
+        with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_stream(sink, batch.schema) as writer:
+            writer.write_batch(batch)
+        commit(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def list_shards(folder: Path, num_shards: int) -> None:
+    """Makes the folder a dataset of its shards: the commit point of a recording."""
+    import pyarrow as pa
+
+    names = [shard_name(shard, num_shards) for shard in range(num_shards)]
+    with pa.memory_map(str(folder / names[0])) as source:
+        schema = pa.ipc.open_stream(source).schema
+    features = {field.name: _feature(field.type) for field in schema}
+    write_json(
+        folder / INFO_FILE, {"citation": "", "description": "", "features": features, "homepage": "", "license": ""}
+    )
+    state = {
+        "_data_files": [{"filename": name} for name in names],
+        "_fingerprint": "icrl",
+        "_format_columns": None,
+        "_format_kwargs": {},
+        "_format_type": None,
+        "_output_all_columns": False,
+        "_split": None,
+    }
+    write_json(folder / STATE_FILE, state)
+
+
+def listed_shards(folder: Path) -> list[str] | None:
+    """The shards that `state.json` lists; None where there is no listing, and so no dataset."""
+    try:
+        return [entry["filename"] for entry in json.loads((folder / STATE_FILE).read_text())["_data_files"]]
+    except FileNotFoundError:
+        return None
+
+
+def _record_batch(columns: HistoryColumns) -> "pa.RecordBatch":
+    import pyarrow as pa
+
+    offsets, final_offsets = _offsets(columns.lengths), _offsets(columns.num_final)
+
+    def lists(values: NDArray, starts: NDArray[np.int64]) -> "pa.ListArray":
+        width = int(np.prod(values.shape[1:]))
+        flat = np.ascontiguousarray(values).reshape(-1)
+        # Booleans as bytes: Arrow's own are bits, which cannot be viewed without a copy.
+        flat = flat.view(np.uint8) if flat.dtype == bool else flat
+        if starts[-1] * width > np.iinfo(np.int32).max:
+            raise ValueError(f"a shard of {starts[-1]} transitions is too large: lower histories_per_shard")
+        return pa.ListArray.from_arrays(pa.array((starts * width).astype(np.int32)), pa.array(flat))
+
+    arrays = {
+        "task_id": pa.array(columns.task_id, pa.int64()),
+        "learner_seed": pa.array(columns.learner_seed, pa.int64()),
+        "observations": lists(columns.observations, offsets),
+        "actions": lists(columns.actions, offsets),
+        "rewards": lists(columns.rewards, offsets),
+        "terminated": lists(columns.terminated, offsets),
+        "truncated": lists(columns.truncated, offsets),
+        "episode": lists(columns.episode, offsets),
+        "step_in_episode": lists(columns.step_in_episode, offsets),
+        "final_observations": lists(columns.final_observations, final_offsets),
+    }
+    return pa.RecordBatch.from_arrays(list(arrays.values()), names=list(arrays))
+
+
+def _offsets(lengths: NDArray) -> NDArray[np.int64]:
+    return np.concatenate(([0], np.cumsum(lengths, dtype=np.int64)))
+
+
+def _feature(type_: "pa.DataType") -> dict:
+    """A column's type as `datasets` describes it."""
+    import pyarrow as pa
+
+    names = {"float": "float32", "double": "float64"}
+    if pa.types.is_list(type_):
+        return {"feature": _feature(type_.value_type), "_type": "List"}
+    return {"dtype": names.get(str(type_), str(type_)), "_type": "Value"}
