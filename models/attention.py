@@ -9,9 +9,8 @@ Shape suffixes: B lanes, T tokens, D width, H heads, E channels of a head.
 from typing import Protocol
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from icrl.models.kernels import Linear, rotary
+from icrl.models.kernels import Linear, causal_attention, rotary
 
 
 class AttentionCache(Protocol):
@@ -19,6 +18,9 @@ class AttentionCache(Protocol):
 
     def positions(self, num_tokens: int) -> slice | Tensor:
         """Positions of the tokens of this forward: a slice, or one per lane `(B,)` where they differ (T = 1)."""
+
+    def store(self, layer: int, k_BHTE: Tensor, v_BHTE: Tensor) -> None:
+        """Stores keys and values."""
 
     def attend(self, layer: int, q_BHTE: Tensor, k_BHTE: Tensor, v_BHTE: Tensor) -> Tensor:
         """Stores keys and values and returns the attended values `(B, H, T, E)`."""
@@ -35,12 +37,21 @@ class CausalSelfAttention(nn.Module):
 
     def forward(self, x_BTD: Tensor, table: Tensor, cache: AttentionCache | None = None) -> Tensor:
         """Args: table: of `kernels.rotary_table`, the rows of these tokens' positions."""
-        B, T, D = x_BTD.shape
-        qkv_BT3HE = rotary(self.qkv(x_BTD).view(B, T, 3, self.n_head, D // self.n_head), table)
-        q_BHTE, k_BHTE, v_BHTE = (x_BTHE.transpose(1, 2) for x_BTHE in qkv_BT3HE.unbind(2))
+        q_BHTE, k_BHTE, v_BHTE = self._project(x_BTD, table)
         if cache is None:
-            dropout = self.dropout if self.training else 0.0
-            y_BHTE = F.scaled_dot_product_attention(q_BHTE, k_BHTE, v_BHTE, is_causal=True, dropout_p=dropout)
+            y_BHTE = causal_attention(q_BHTE, k_BHTE, v_BHTE, self.dropout if self.training else 0.0)
         else:
             y_BHTE = cache.attend(self.layer, q_BHTE, k_BHTE, v_BHTE)
-        return self.out(y_BHTE.transpose(1, 2).reshape(B, T, D))
+        y_BTD = y_BHTE.transpose(1, 2).reshape(x_BTD.shape)
+        # Attention on a CPU is in fp32 where the model may be in bf16: see `attention_dtype`.
+        return self.out(y_BTD.to(x_BTD.dtype) if y_BTD.device.type == "cpu" else y_BTD)
+
+    def store(self, x_BTD: Tensor, table: Tensor, cache: AttentionCache) -> None:
+        """Puts the keys and values of these tokens into the cache and goes no further: the end of a prefill."""
+        _, k_BHTE, v_BHTE = self._project(x_BTD, table)
+        cache.store(self.layer, k_BHTE, v_BHTE)
+
+    def _project(self, x_BTD: Tensor, table: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        B, T, D = x_BTD.shape
+        turned_BT3HE = rotary(self.qkv(x_BTD).view(B, T, 3, self.n_head, D // self.n_head), table)
+        return tuple(part_BTHE.transpose(1, 2) for part_BTHE in turned_BT3HE.unbind(2))

@@ -4,7 +4,7 @@ Past the full context nothing rolls: when a lane's C places are taken, its newes
 position 0, and acting goes on from there. Each re-encoding pays for C - K steps, and what the cache computes is at
 every step a plain causal forward over tokens s(t) … t, which an uncached model computes as well.
 
-Shape suffixes: B lanes, T tokens, D width, H heads, E channels of a head, C context length, A actions.
+Shape suffixes: B lanes, T tokens, D width, H heads, E channels of a head, C context length, A actions, N = B H.
 """
 
 from dataclasses import fields
@@ -13,13 +13,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
 
 from icrl.models.config import InContextConfig
+from icrl.models.kernels import attention_dtype, causal_attention
 from icrl.models.tokens import Tokens
 
 # Tokens encoded at once in a prefill: enough to keep the cores busy, few enough for their caches.
-_PREFILL_TOKENS = 8192
+_PREFILL_TOKENS = 4096
 
 
 def window_start(t: int, context_length: int, kept: int) -> int:
@@ -41,13 +41,18 @@ class KeyValueCache:
     Args:
         config: of the model.
         num_lanes: B.
+        like: any weight of the model, for its device and type.
     """
 
-    def __init__(self, config: InContextConfig, num_lanes: int, device: torch.device, dtype: torch.dtype) -> None:
-        shape = (num_lanes, config.n_head, config.context_length, config.width // config.n_head)
+    def __init__(self, config: InContextConfig, num_lanes: int, like: Tensor) -> None:
+        device, dtype = like.device, attention_dtype(like)
+        self.num_lanes, self.n_head, self.head_width = num_lanes, config.n_head, config.width // config.n_head
+        # A place beyond a lane's length is read, and weighs nothing: it must hold numbers, hence zeros.
+        shape = (num_lanes, config.n_head, config.context_length, self.head_width)
         self.keys_BHCE = [torch.zeros(shape, device=device, dtype=dtype) for _ in range(config.n_layer)]
         self.values_BHCE = [torch.zeros(shape, device=device, dtype=dtype) for _ in range(config.n_layer)]
         self.device = device
+        self._none = torch.zeros((), device=device, dtype=dtype)
         self.set_lengths(np.zeros(num_lanes, np.int64))
 
     def set_lengths(self, lengths_B: NDArray[np.int64]) -> None:
@@ -60,23 +65,35 @@ class KeyValueCache:
         if not self.equal:
             self._lengths_B = torch.from_numpy(lengths_B).to(self.device)
             self._lanes_B = torch.arange(len(lengths_B), device=self.device)
-            places_C = torch.arange(longest + 1, device=self.device)
-            self._mask_B11C = (places_C <= self._lengths_B[:, None])[:, None, None]
+            absent_BC = torch.arange(longest + 1, device=self.device) > self._lengths_B[:, None]
+            bias_BC = torch.zeros(absent_BC.shape, device=self.device, dtype=self._none.dtype)
+            bias_BC.masked_fill_(absent_BC, -torch.inf)
+            self._bias_N1C = bias_BC.repeat_interleave(self.n_head, dim=0)[:, None]
 
     def positions(self, num_tokens: int) -> slice | Tensor:
         return slice(self.longest, self.longest + num_tokens) if self.equal else self._lengths_B
 
+    def store(self, layer: int, k_BHTE: Tensor, v_BHTE: Tensor) -> None:
+        """Appends one token to every lane (T = 1)."""
+        for held_BHCE, new_BHTE in ((self.keys_BHCE[layer], k_BHTE), (self.values_BHCE[layer], v_BHTE)):
+            if self.equal:
+                held_BHCE[:, :, self.longest] = new_BHTE[:, :, 0]
+            else:
+                held_BHCE[self._lanes_B, :, self._lengths_B] = new_BHTE[:, :, 0]
+
     def attend(self, layer: int, q_BHTE: Tensor, k_BHTE: Tensor, v_BHTE: Tensor) -> Tensor:
-        """Appends one token to every lane (T = 1) and attends to all that the lane holds."""
-        keys, values = self.keys_BHCE[layer], self.values_BHCE[layer]
-        end = self.longest + 1
-        if self.equal:
-            keys[:, :, end - 1 : end] = k_BHTE
-            values[:, :, end - 1 : end] = v_BHTE
-            return F.scaled_dot_product_attention(q_BHTE, keys[:, :, :end], values[:, :, :end])
-        keys[self._lanes_B, :, self._lengths_B] = k_BHTE[:, :, 0]
-        values[self._lanes_B, :, self._lengths_B] = v_BHTE[:, :, 0]
-        return F.scaled_dot_product_attention(q_BHTE, keys[:, :, :end], values[:, :, :end], attn_mask=self._mask_B11C)
+        """Appends one token to every lane (T = 1) and attends to all that the lane holds: softmax(q kᵀ / √E) v.
+
+        Two batched products: reading long keys for one query, they are faster than the attention kernel.
+        """
+        self.store(layer, k_BHTE, v_BHTE)
+        q_N1E = q_BHTE.reshape(-1, 1, self.head_width)
+        held = (self.keys_BHCE[layer], self.values_BHCE[layer])
+        keys_NCE, values_NCE = (x_BHCE.flatten(0, 1)[:, : self.longest + 1] for x_BHCE in held)
+        bias, beta = (self._none, 0) if self.equal else (self._bias_N1C, 1)
+        scale = self.head_width**-0.5
+        scores_N1C = torch.baddbmm(bias, q_N1E, keys_NCE.transpose(1, 2), beta=beta, alpha=scale)
+        return torch.bmm(scores_N1C.softmax(-1), values_NCE).view(q_BHTE.shape)
 
 
 class Prefill:
@@ -92,11 +109,14 @@ class Prefill:
     def positions(self, num_tokens: int) -> slice:
         return slice(0, num_tokens)
 
-    def attend(self, layer: int, q_BHTE: Tensor, k_BHTE: Tensor, v_BHTE: Tensor) -> Tensor:
+    def store(self, layer: int, k_BHTE: Tensor, v_BHTE: Tensor) -> None:
         places = k_BHTE.shape[2]
         self.cache.keys_BHCE[layer][self.lanes, :, :places] = k_BHTE
         self.cache.values_BHCE[layer][self.lanes, :, :places] = v_BHTE
-        return F.scaled_dot_product_attention(q_BHTE, k_BHTE, v_BHTE, is_causal=True)
+
+    def attend(self, layer: int, q_BHTE: Tensor, k_BHTE: Tensor, v_BHTE: Tensor) -> Tensor:
+        self.store(layer, k_BHTE, v_BHTE)
+        return causal_attention(q_BHTE, k_BHTE, v_BHTE)
 
 
 class Context:
@@ -109,7 +129,7 @@ class Context:
 
     def __init__(self, model, num_lanes: int) -> None:
         self.model, self.config, self.num_lanes = model, model.config, num_lanes
-        self.cache = KeyValueCache(self.config, num_lanes, model.device, model.dtype)
+        self.cache = KeyValueCache(self.config, num_lanes, model.get_input_embeddings().weight)
         self._tokens: Tokens | None = None
 
     @torch.inference_mode()
@@ -172,6 +192,11 @@ class Context:
         """Computes keys and values of the first `num_tokens` tokens of these lanes, a few lanes at a time."""
         if num_tokens == 0:
             return
-        for start in range(0, len(lanes), chunk := max(1, _PREFILL_TOKENS // num_tokens)):
-            part = torch.from_numpy(lanes[start : start + chunk]).to(self.model.device)
-            self.model.encode(self._tokens[part, :num_tokens], cache=Prefill(self.cache, part))
+        chunk = max(1, _PREFILL_TOKENS // num_tokens)
+        for start in range(0, len(lanes), chunk):
+            part = lanes[start : start + chunk]
+            contiguous = part[-1] - part[0] == len(part) - 1
+            index = (
+                slice(int(part[0]), int(part[-1]) + 1) if contiguous else torch.from_numpy(part).to(self.cache.device)
+            )
+            self.model.fill(self._tokens[index, :num_tokens], Prefill(self.cache, index))

@@ -1,10 +1,11 @@
-"""The four products that a training step is made of, each with the fastest exact form that PyTorch has on a CPU.
+"""What a training step is made of, each part in the fastest exact form that PyTorch has on a CPU.
 
 - `linear`: in fp32 PyTorch calls MKL, which leaves the wide registers of many processors unused; oneDNN, which is
   part of PyTorch as well, took half the time on such a machine, and its bf16 products are what PyTorch calls anyway.
 - `squared_relu` and `rms_norm`: the chains of operations that autograd would record pass over the widest arrays of
   the model several times more than the formula needs.
 - `rotary`: queries, keys and values of all heads in one complex product.
+- `causal_attention`: in fp32 even where the model runs in bf16.
 
 On other devices, in other types and under autocast these are the plain PyTorch functions.
 
@@ -20,6 +21,8 @@ from torch.nn import functional as F
 
 ROTARY_BASE = 10_000.0
 _EPSILON = 1e-6
+# Below this many, oneDNN's own preparations take longer than the product.
+_FEW_ROWS = 64
 
 
 def _plain_fp32(x: Tensor) -> bool:
@@ -78,9 +81,11 @@ class Linear(nn.Linear):
         super().__init__(inputs, outputs, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        if not _plain_fp32(x) or onednn_product() is None:
+        rows = x.numel() // self.in_features
+        if rows < _FEW_ROWS or not _plain_fp32(x) or (product := onednn_product()) is None:
             return F.linear(x, self.weight)
-        y_MO = _OneDnnLinear.apply(x.reshape(-1, self.in_features), self.weight)
+        x_MI = x.reshape(rows, self.in_features)
+        y_MO = _OneDnnLinear.apply(x_MI, self.weight) if torch.is_grad_enabled() else product(x_MI, self.weight)
         return y_MO.view(*x.shape[:-1], self.out_features)
 
 
@@ -102,7 +107,7 @@ class _SquaredReLU(torch.autograd.Function):
 
 def squared_relu(h: Tensor) -> Tensor:
     """max(h, 0)², elementwise (So et al., 2021)."""
-    return _SquaredReLU.apply(h)
+    return _SquaredReLU.apply(h) if torch.is_grad_enabled() else h.relu().square_()
 
 
 class _RMSNorm(torch.autograd.Function):
@@ -129,9 +134,14 @@ def rms_norm(x: Tensor) -> Tensor:
 
     There is no learned gain: a linear layer always follows, and a gain in front of it is part of its weights.
     """
-    if x.dtype == torch.float32 and x.device.type == "cpu":
+    if x.dtype == torch.float32 and x.device.type == "cpu" and torch.is_grad_enabled():
         return _RMSNorm.apply(x)
     return F.rms_norm(x, x.shape[-1:], eps=_EPSILON)
+
+
+def attention_dtype(x: Tensor) -> torch.dtype:
+    """The type that attention runs in: x's own, but on a CPU fp32, whose backward pass takes half of bf16's time."""
+    return torch.float32 if x.device.type == "cpu" else x.dtype
 
 
 @lru_cache(maxsize=16)
@@ -155,7 +165,18 @@ def rotary(qkv_BT3HE: Tensor, table: Tensor) -> Tensor:
 
     Args:
         table: rows of `rotary_table`, `(T, 3, 1, F)`, or `(B, 1, 3, 1, F)` where lanes are at positions of their own.
+
+    Returns:
+        `(B, T, 3, H, E)` in `attention_dtype`.
     """
     pairs = qkv_BT3HE.float().unflatten(-1, (-1, 2))
     turned = torch.view_as_complex(pairs) * table
-    return torch.view_as_real(turned).flatten(-2).to(qkv_BT3HE.dtype)
+    return torch.view_as_real(turned).flatten(-2).to(attention_dtype(qkv_BT3HE))
+
+
+def causal_attention(q_BHTE: Tensor, k_BHTE: Tensor, v_BHTE: Tensor, dropout: float = 0.0) -> Tensor:
+    """softmax(q kᵀ / √E) v over the tokens up to each: `(B, H, T, E)`, in the type that `rotary` chose."""
+    if q_BHTE.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
+        with torch.autocast("cpu", enabled=False):
+            return F.scaled_dot_product_attention(q_BHTE, k_BHTE, v_BHTE, is_causal=True, dropout_p=dropout)
+    return F.scaled_dot_product_attention(q_BHTE, k_BHTE, v_BHTE, is_causal=True, dropout_p=dropout)

@@ -116,10 +116,10 @@ class InContextTransformer(PreTrainedModel):
     def set_input_embeddings(self, value: nn.Module) -> None:
         self.embedding.previous_action = value
 
-    def encode(
-        self, tokens: Tokens, *, cache: AttentionCache | None = None, token_mask: Tensor | None = None
-    ) -> Tensor:
-        """The last block's normed output `(B, T, D)`; arguments as for `forward`."""
+    def _embed(
+        self, tokens: Tokens, cache: AttentionCache | None, token_mask: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The embedded tokens `(B, T, D)`, and the rows of the rotary table of their positions."""
         config, (_, T) = self.config, tokens.shape
         if config.context_length < T:
             raise UsageError(
@@ -132,10 +132,14 @@ class InContextTransformer(PreTrainedModel):
             x_BTD = F.dropout(x_BTD, config.embedding_dropout)
         table = rotary_table(config.context_length, config.width // config.n_head, x_BTD.device)
         positions = slice(0, T) if cache is None else cache.positions(T)
-        table = table[positions] if isinstance(positions, slice) else table[positions, None]
-        for block in self.blocks:
-            x_BTD = block(x_BTD, table, cache)
-        return rms_norm(x_BTD)
+        return x_BTD, table[positions] if isinstance(positions, slice) else table[positions, None]
+
+    def fill(self, tokens: Tokens, prefill: AttentionCache) -> None:
+        """Stores the keys and values of these tokens and predicts nothing: the last block stops at its keys."""
+        x_BTD, table = self._embed(tokens, prefill)
+        for block in self.blocks[:-1]:
+            x_BTD = block(x_BTD, table, prefill)
+        self.blocks[-1].attention.store(rms_norm(x_BTD), table, prefill)
 
     def forward(
         self, tokens: Tokens, *, cache: AttentionCache | None = None, token_mask: Tensor | None = None
@@ -144,10 +148,13 @@ class InContextTransformer(PreTrainedModel):
 
         Args:
             tokens: `(B, T)`, T at most the context length.
-            cache: a `KeyValueCache` (T = 1) or `Prefill`; none for a plain causal forward.
+            cache: a `KeyValueCache`, for T = 1; none for a plain causal forward.
             token_mask: `(B, T)` bool: these tokens are hidden, embedded as zeros.
         """
-        return InContextOutput(logits=self.head(self.encode(tokens, cache=cache, token_mask=token_mask)))
+        x_BTD, table = self._embed(tokens, cache, token_mask)
+        for block in self.blocks:
+            x_BTD = block(x_BTD, table, cache)
+        return InContextOutput(logits=self.head(rms_norm(x_BTD)))
 
 
 AutoModel.register(InContextConfig, InContextTransformer)

@@ -119,8 +119,8 @@ def test_the_cache_costs_one_token_a_step():
     """Kills: an agent that encodes its whole context again at every step and is right, and slow."""
     model, tokens = make_model(keep=0.5), random_tokens(2, 4 * CONTEXT)
     seen = []
-    encode = model.encode
-    model.encode = lambda tokens, **kwargs: (seen.append(tokens.shape[1]), encode(tokens, **kwargs))[1]
+    embed = model.embedding.forward
+    model.embedding.forward = lambda tokens: (seen.append(tokens.shape[1]), embed(tokens))[1]
     context = Context(model, 2)
     for t in range(4 * CONTEXT):
         context.step(tokens[:, t : t + 1])
@@ -131,9 +131,9 @@ def test_the_cache_costs_one_token_a_step():
 def test_prefill_leaves_other_lanes_alone():
     """Kills: a re-encoding of one full lane that overwrites its neighbours."""
     model, tokens = make_model(), random_tokens(3, 4)
-    cache = KeyValueCache(model.config, 3, model.device, model.dtype)
+    cache = KeyValueCache(model.config, 3, model.head.logits.weight)
     with torch.inference_mode():
-        model.encode(tokens[1:2], cache=Prefill(cache, torch.tensor([1])))
+        model.fill(tokens[1:2], Prefill(cache, torch.tensor([1])))
     for stored in (*cache.keys_BHCE, *cache.values_BHCE):
         assert not stored[[0, 2]].any()
         assert stored[1, :, :4].all()
