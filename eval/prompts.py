@@ -1,0 +1,80 @@
+"""Prompts: recorded histories of the very tasks that are evaluated, for the context to begin with."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from icrl.errors import DatasetError
+from icrl.history import LearningHistory
+from icrl.provenance import Provenance
+from icrl.spaces import describe_space
+from icrl.store import HistoryStore
+from icrl.tasks import Task
+
+
+def read_prompts(
+    path: str | Path,
+    provenance: Provenance,
+    tasks: Sequence[Task],
+    *,
+    seeds: int,
+    split: str,
+    episodes: int | None = None,
+) -> list[LearningHistory]:
+    """One prompt per lane, in the order of `rollout` (seed by seed, task by task).
+
+    A task is known by its parameters. Where the dataset holds several histories of one, the seeds take turns.
+
+    Args:
+        path: a dataset folder.
+        provenance: of the model's training data, whose spaces the prompts must share.
+        split: name of the evaluated split, for the message.
+        episodes: only the last so many episodes of each history; None for all of them.
+
+    Raises:
+        DatasetError: where the dataset is not whole, is of other spaces or another family, or lacks a task.
+    """
+    store = HistoryStore.open(path)
+    _check_alike(path, store.provenance, provenance)
+    params = {task.id: _key(task) for name in ("train", "validation", "test") for task in store.split.named(name)}
+    rows: dict[str, list[int]] = {}
+    for row, task_id in enumerate(store.task_ids.tolist()):
+        rows.setdefault(params[task_id], []).append(row)
+    missing = [task for task in tasks if _key(task) not in rows]
+    if missing:
+        raise DatasetError(
+            f"{path} has no history of {len(missing)} of the {len(tasks)} {split} tasks, such as task "
+            f"{missing[0].id} {json.dumps(missing[0].params)}; its histories are of the "
+            f"{store.provenance.recorded_split} split: record them with `icrl generate --split {split}`"
+        )
+    prompts = []
+    for s in range(seeds):
+        for task in tasks:
+            of_task = rows[_key(task)]
+            history = store.history(of_task[s % len(of_task)])
+            prompts.append(history if episodes is None else _last_episodes(history, episodes))
+    return prompts
+
+
+def _last_episodes(history: LearningHistory, episodes: int) -> LearningHistory:
+    finished = len(history.final_observations)
+    return history.take_episodes(slice(max(0, finished - episodes), finished))
+
+
+def _key(task: Task) -> str:
+    return json.dumps(task.params, sort_keys=True)
+
+
+def _check_alike(path: str | Path, prompt: Provenance, trained: Provenance) -> None:
+    for what in ("observation_space", "action_space"):
+        got, expected = getattr(prompt, what), getattr(trained, what)
+        if got != expected:
+            raise DatasetError(
+                f"{path} has the {what.replace('_', ' ')} {describe_space(got)}, the model was trained on "
+                f"{describe_space(expected)}: take the prompt from data of {trained.family}"
+            )
+    if prompt.family != trained.family:
+        raise DatasetError(
+            f"{path} is of {prompt.family}, the model was trained on {trained.family}: "
+            f"take the prompt from data of {trained.family}"
+        )

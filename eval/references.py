@@ -1,0 +1,85 @@
+"""What the model is compared with: the source learner itself, learning the same tasks from scratch.
+
+Suffixes: S seeds, N tasks, E the learner's own episodes.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from icrl.data_gen.record import record_histories
+from icrl.eval.measures import pull_regret
+from icrl.provenance import Provenance
+from icrl.seeding import derive_seed
+from icrl.tasks import Task, TaskFamily
+
+TRANSITIONS_AT_ONCE = 4_000_000
+"""Bounds the memory of a comparison over many tasks; 20 bytes each are usual."""
+
+
+@dataclass(frozen=True)
+class SourceRun:
+    """How the source learner fared on the tasks of the evaluation."""
+
+    learner: str
+    options: dict[str, Any]
+    keep_every: int
+    """Every k-th of its episodes stands in a recording."""
+    returns: NDArray[np.float64]
+    """Shape `(S, N, E)`: all of its own episodes."""
+    regret: NDArray[np.float64] | None
+    """Shape `(S, N, E)`, where an episode is a single pull."""
+
+    @property
+    def recorded(self) -> NDArray[np.float64]:
+        """The returns that a recording keeps, shape `(S, N, ceil(E / keep_every))`: what the model was shown."""
+        return self.returns[..., :: self.keep_every]
+
+
+def run_source(
+    provenance: Provenance,
+    family: TaskFamily,
+    tasks: Sequence[Task],
+    *,
+    seeds: int,
+    seed: int,
+    advance: Callable[[int], None] | None = None,
+) -> SourceRun:
+    """Runs the learner that the data came from, as it was recorded, `seeds` times on every task.
+
+    Its random numbers are a function of `seed`, the seed's number and the task's id; they are not those of any
+    recorded history.
+    """
+    base = derive_seed(seed, "source learner")
+    optimum = family.anchors(tasks).optimum
+    shape = (seeds, len(tasks), provenance.episodes)
+    returns = np.zeros(shape)
+    regret = np.zeros(shape) if family.horizon == 1 else None
+    chunk = max(1, TRANSITIONS_AT_ONCE // (provenance.episodes * family.horizon))
+    for s, part in _parts(seeds, len(tasks), chunk):
+        chosen = tasks[part]
+        histories = record_histories(
+            family,
+            chosen,
+            provenance.learner,
+            provenance.learner_options,
+            episodes=provenance.episodes,
+            keep_every=1,
+            seed=base,
+            index=[s * 2**32 + task.id for task in chosen],
+        )
+        returns[s, part] = [history.episode_returns() for history in histories]
+        if regret is not None:
+            regret[s, part] = pull_regret(family, chosen, histories, optimum[part])
+        if advance is not None:
+            advance(len(chosen))
+    return SourceRun(provenance.learner, provenance.learner_options, provenance.keep_every, returns, regret)
+
+
+def _parts(seeds: int, num_tasks: int, chunk: int) -> Iterator[tuple[int, slice]]:
+    for s in range(seeds):
+        for first in range(0, num_tasks, chunk):
+            yield s, slice(first, min(first + chunk, num_tasks))

@@ -1,0 +1,156 @@
+"""What an evaluation found: the arrays, the numbers of `summary.json`, and the result in words."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from icrl.eval.bootstrap import Resamples, percentile_interval
+from icrl.eval.config import EMPTY_PROMPT, EvaluateConfig
+from icrl.eval.measures import normalise, summarise
+from icrl.eval.references import SourceRun
+from icrl.eval.rollout import Rollout
+from icrl.provenance import Provenance
+from icrl.tasks import Anchors, Task, TaskFamily
+
+INTERVAL = "mean"
+"""The statistic that `ci_low` and `ci_high` belong to: it is the one that the curves and the sentence show."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Everything that the summary and the report are made from."""
+
+    config: EvaluateConfig
+    provenance: Provenance
+    family: TaskFamily
+    tasks: Sequence[Task]
+    anchors: Anchors
+    rollout: Rollout
+    regret: NDArray[np.float64] | None
+    """The model's regret in each pull, shape `(S, N, K)`, where an episode is a single pull."""
+    source: SourceRun | None
+    resamples: Resamples
+    model: dict[str, Any]
+    """Facts about the model: `parameters`, `context_length`, `sha256`."""
+
+    @property
+    def returns(self) -> NDArray[np.float64]:
+        """Shape `(S, N, K)`."""
+        return self.rollout.returns
+
+    @property
+    def normalised(self) -> NDArray[np.float64]:
+        """Shape `(S, N, K)`."""
+        return normalise(self.returns, self.anchors)
+
+    @property
+    def seen(self) -> bool:
+        """Whether the model was trained on histories of these very tasks."""
+        return self.config.split == self.provenance.recorded_split
+
+
+def make_summary(evaluation: Evaluation) -> dict[str, Any]:
+    """The contents of `summary.json`; every number is finite."""
+    e = evaluation
+    seeds, tasks, episodes = e.returns.shape
+    summary: dict[str, Any] = {
+        "raw": summarise(e.returns, e.resamples),
+        "normalised": summarise(e.normalised, e.resamples),
+        "anchors": {"random": float(e.anchors.random.mean()), "optimum": float(e.anchors.optimum.mean())},
+        "tasks": tasks,
+        "episodes": episodes,
+        "seeds": seeds,
+        "split": e.config.split,
+        "seen_in_training": e.seen,
+        "env_steps_per_second": e.rollout.env_steps / max(e.rollout.seconds, 1e-9),
+        "interval": INTERVAL,
+        "family": e.family.label,
+        "action": e.config.action,
+        "prompt": e.config.prompt,
+        "model": e.model,
+    }
+    if e.source is not None:
+        summary["source"] = {
+            "learner": e.source.learner,
+            "episodes": e.source.returns.shape[-1],
+            "keep_every": e.source.keep_every,
+            "raw": summarise(e.source.returns, e.resamples),
+            "normalised": summarise(normalise(e.source.returns, e.anchors), e.resamples),
+        }
+    if e.regret is not None:
+        summary["regret"] = _regret(e)
+    summary["result"] = in_words(summary)
+    return summary
+
+
+def _regret(e: Evaluation) -> dict[str, Any]:
+    """Cumulative regret over the trial: of the model, of its source, and their ratio, each with its interval.
+
+    Where the trials differ in length the shorter one counts. The ratio's interval resamples both together, since they
+    met the same tasks.
+    """
+    pulls = e.regret.shape[-1] if e.source is None else min(e.regret.shape[-1], e.source.regret.shape[-1])
+    model_SN = e.regret[..., :pulls].sum(axis=-1)
+    model_B = e.resamples.means(model_SN)
+    found: dict[str, Any] = {"pulls": pulls, "model": _with_interval(model_SN.mean(), model_B)}
+    if e.source is not None:
+        source_SN = e.source.regret[..., :pulls].sum(axis=-1)
+        source_B = e.resamples.means(source_SN)
+        found["source"] = _with_interval(source_SN.mean(), source_B)
+        # A source without any regret (the optimum itself) has no ratio.
+        if source_B.min() > 1e-9:
+            found["ratio"] = _with_interval(model_SN.mean() / source_SN.mean(), model_B / source_B)
+    return found
+
+
+def _with_interval(value: float, resampled_B: NDArray[np.float64]) -> dict[str, float]:
+    low, high = percentile_interval(resampled_B)
+    return {"mean": float(value), "ci_low": float(low), "ci_high": float(high)}
+
+
+def in_words(summary: dict[str, Any]) -> str:
+    """The result as one sentence, for the terminal and for the report."""
+    raw = summary["raw"]
+    start = f"On {tasks_in_words(summary)}, the frozen model"
+    if "regret" in summary:
+        regret = summary["regret"]
+        text = (
+            f"{start} gave away {number(regret['model']['mean'])} of reward over {regret['pulls']} pulls (its regret)"
+        )
+        if "ratio" in regret:
+            text += (
+                f", {regret['ratio']['mean']:.2f} times the {number(regret['source']['mean'])} of its source learner "
+                f"{summary['source']['learner']}"
+            )
+    else:
+        unit = "episode" if summary["prompt"] == EMPTY_PROMPT else "episode after the prompt"
+        text = (
+            f"{start} earned {number(raw['zero_shot']['mean'])} in its first {unit} and "
+            f"{number(raw['last5']['mean'])} in its last five, of an optimum of "
+            f"{number(summary['anchors']['optimum'])} ({of_optimum(summary)} of it)"
+        )
+    return f"{text}, with no weight update."
+
+
+def tasks_in_words(summary: dict[str, Any]) -> str:
+    """ "16 tasks it never saw", "60 tasks of its training data", "5 validation tasks"."""
+    count = f"{summary['tasks']:,} task{'s' if summary['tasks'] > 1 else ''}"
+    if summary["seen_in_training"]:
+        return f"{count} of its training data"
+    return f"{count} it never saw" if summary["split"] == "test" else f"{count} of the {summary['split']} split"
+
+
+def of_optimum(summary: dict[str, Any]) -> str:
+    """The last five episodes as a percentage of the optimum; normalised, where returns may be negative."""
+    random, optimum = summary["anchors"]["random"], summary["anchors"]["optimum"]
+    if random >= 0 and optimum > 0:
+        return f"{summary['raw']['last5']['mean'] / optimum:.0%}"
+    return f"{summary['normalised']['last5']['mean']:.0%}"
+
+
+def number(value: float) -> str:
+    """A return for people: one decimal, and two below one fifth of ten."""
+    return f"{value:.2f}" if abs(value) < 2 and round(value, 1) != round(value, 2) else f"{value:,.1f}"
