@@ -1,11 +1,11 @@
-"""Batched in-context rollouts: frozen weights, one lane per (evaluation seed, task), all lanes in one batch.
+"""Rolls an agent out on tasks: every seed of every task is a lane of one batched environment.
 
-Shape suffixes: S evaluation seeds, N tasks, K episodes, L lanes of one batch.
+Suffixes: S seeds, N tasks, K episodes, L = S × N lanes (lane = s × N + n).
 """
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -14,17 +14,15 @@ from numpy.typing import ArrayLike, NDArray
 from icrl.errors import UsageError
 from icrl.history import LearningHistory
 from icrl.seeding import derive_seed
+from icrl.spaces import storage_dtype
 from icrl.tasks import Task, TaskFamily
 
-LEARNER = "in-context"
-"""What a recorded lane's history names as its learner."""
-
-Prompts = Sequence[Sequence[LearningHistory | None]]
-"""What each lane's context begins with: S rows of N."""
+Lane = tuple[int, int]
+"""(seed, task), both counted from 0."""
 
 
 class Agent(Protocol):
-    """Anything that acts in a batch of lanes and remembers what happened; a lane's lasting memory is its context."""
+    """What a rollout needs of an agent; `icrl.models.agent.InContextAgent` is one."""
 
     def reset(
         self,
@@ -33,31 +31,27 @@ class Agent(Protocol):
         index: ArrayLike | None = None,
         prompts: Sequence[LearningHistory | None] | None = None,
     ) -> None:
-        """Forgets everything; lane i draws its random numbers from the stream (seed, purpose, index[i])."""
+        """Forgets everything; lane i draws from the streams of (seed, index[i]) and begins with prompts[i]."""
 
     def act(self, observations: NDArray) -> NDArray[np.int64]:
-        """Actions `(L,)` for observations `(L, *observation_shape)`."""
+        """Actions `(L,)` for the observations `(L, *observation_shape)`."""
 
     def observe(self, rewards: NDArray, terminated: NDArray, truncated: NDArray) -> None:
-        """The environments' answer to the last `act`, each `(L,)`. The end of an episode forgets nothing."""
+        """The environments' answer to the last `act`, each `(L,)`."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Rollout:
-    """What an agent earned, and what it did in the lanes that were recorded."""
+    """What came of it."""
 
     returns: NDArray[np.float64]
-    """Shape `(S, N, K)`: undiscounted return of each episode, in order."""
+    """Undiscounted return of each episode, shape `(S, N, K)`."""
     env_steps: int
-    """Environment steps taken, over all lanes."""
+    """Steps taken in all lanes together, those of lanes that had already finished included."""
     seconds: float
-    """Wall time of those steps, the agent's part included."""
-    histories: dict[tuple[int, int], LearningHistory] = field(default_factory=dict)
-    """By (seed, position of the task): the K episodes of each recorded lane."""
-
-    @property
-    def env_steps_per_second(self) -> float:
-        return self.env_steps / max(self.seconds, 1e-9)
+    """Wall time of acting and stepping, prompts included."""
+    histories: Mapping[Lane, LearningHistory]
+    """The K episodes of the lanes that were to be recorded."""
 
 
 def rollout(
@@ -66,117 +60,111 @@ def rollout(
     agent: Agent,
     *,
     episodes: int,
-    seeds: int = 1,
-    seed: int = 0,
-    prompts: Prompts | None = None,
-    record_seeds: int = 0,
-    max_lanes: int = 1024,
+    seeds: int,
+    seed: int,
+    prompts: Sequence[LearningHistory | None] | None = None,
+    record: Iterable[Lane] = (),
     advance: Callable[[int], None] | None = None,
 ) -> Rollout:
     """Lets the agent live through `episodes` episodes of every task, `seeds` times over.
 
-    Every lane completes the same number of episodes: one that is done early steps on and is not counted, so that
-    tasks with short episodes do not count more. What a lane does is a function of (seed, evaluation seed, task)
-    and not of the batch it is in.
+    A lane's random numbers are a function of `seed`, its seed's number and its task's id alone, so what happens in it
+    does not depend on the other lanes. Lanes that finish early keep stepping, so that the batch stays whole, but what
+    they do then is not counted.
 
     Args:
-        tasks: N different tasks of `family`.
-        agent: reset here, once for every batch.
-        episodes: K.
-        seeds: S: how often each task is played, each time with random numbers of its own.
-        prompts: what the contexts begin with; None for nothing.
-        record_seeds: all transitions of the first that many evaluation seeds are kept.
-        max_lanes: lanes in one batch at most; it bounds the memory that contexts take.
-        advance: called with the number of counted episodes that a step completed, `S * N * K` in all.
-
-    Raises:
-        UsageError: where a count is below 1, or a task stands in `tasks` twice.
+        tasks: N tasks of `family`.
+        episodes: K, completed by every lane.
+        seeds: S.
+        seed: of the environments and of the agent's draws; neither shares a stream with recorded data.
+        prompts: per task a history to begin with, or None.
+        record: lanes whose transitions are kept.
+        advance: called with the number of episodes completed since the last call.
     """
-    tasks = list(tasks)
-    for name, value in (("episodes", episodes), ("seeds", seeds), ("tasks", len(tasks)), ("max_lanes", max_lanes)):
-        if value < 1:
-            raise UsageError(f"{name} is {value}: expected at least 1")
-    if len({task.id for task in tasks}) < len(tasks):
-        raise UsageError("a task stands in the list twice: raise `seeds` to play a task more than once")
-    seed = derive_seed(seed, "evaluation")
-    lanes = [(s, n) for s in range(seeds) for n in range(len(tasks))]
-    returns_SNK = np.zeros((seeds, len(tasks), episodes))
-    histories: dict[tuple[int, int], LearningHistory] = {}
-    env_steps = 0
+    if not tasks:
+        raise UsageError("there is no task to roll out on: expected at least one")
+    if episodes < 1 or seeds < 1:
+        raise UsageError(f"episodes={episodes}, seeds={seeds}: expected at least one of each")
+    lanes_task = list(tasks) * seeds
+    num_lanes = len(lanes_task)
+    # What a lane is, rather than where it stands: that makes it independent of the batch.
+    index_L = np.repeat(np.arange(seeds), len(tasks)) * 2**32 + np.array([task.id for task in lanes_task])
+    base = derive_seed(seed, "evaluation")
+    tape = _Tape(family, [s * len(tasks) + n for s, n in record])
+
     start = time.perf_counter()
-    for first in range(0, len(lanes), max_lanes):
-        batch = lanes[first : first + max_lanes]
-        # A lane is known by what it is, not by its place: evaluation seed in the high half, task in the low half.
-        index_L = np.array([(s << 32) + tasks[n].id for s, n in batch])
-        env = family.make([tasks[n] for _, n in batch], seed, index_L)
-        agent.reset(len(batch), seed, index_L, None if prompts is None else [prompts[s][n] for s, n in batch])
-        recorded = sum(s < record_seeds for s, _ in batch)
-        returns_LK, steps, columns = _play(env, agent, episodes, recorded, advance)
-        env_steps += steps * len(batch)
-        for lane, (s, n) in enumerate(batch):
-            returns_SNK[s, n] = returns_LK[lane]
-        for lane, (s, n) in enumerate(batch[:recorded]):
-            histories[s, n] = _lane_history(columns, lane, episodes, tasks[n], s)
-    return Rollout(returns_SNK, env_steps, time.perf_counter() - start, histories)
-
-
-def _play(
-    env, agent: Agent, episodes: int, recorded: int, advance: Callable[[int], None] | None
-) -> tuple[NDArray[np.float64], int, list[NDArray]]:
-    """Steps until every lane has completed `episodes` episodes.
-
-    Returns:
-        returns `(L, K)`; the number of steps; and of the first `recorded` lanes the columns observations, actions,
-        rewards, terminated, truncated, next observations, each `(steps, recorded, ...)`.
-    """
-    returns_LK = np.zeros((env.num_envs, episodes))
-    earned_L = np.zeros(env.num_envs)
-    episode_L = np.zeros(env.num_envs, np.int64)
-    rows: list[tuple] = []
-    steps, least = 0, 0
+    env = family.make(lanes_task, base, index_L)
+    agent.reset(num_lanes, seed=base, index=index_L, prompts=None if prompts is None else list(prompts) * seeds)
     observations, _ = env.reset()
-    while least < episodes:
-        actions = agent.act(observations)
-        following, rewards, terminated, truncated, info = env.step(actions)
-        agent.observe(rewards, terminated, truncated)
-        if recorded:
-            row = (observations, actions, rewards, terminated, truncated, info.get("final_obs", following))
-            rows.append(tuple(column[:recorded] for column in row))
+    return_LK = np.zeros((num_lanes, episodes))
+    running_L = np.zeros(num_lanes)
+    count_L = np.zeros(num_lanes, np.int64)
+    steps, unfinished = 0, num_lanes
+    while unfinished:
+        action_L = agent.act(observations)
+        following, reward_L, terminated_L, truncated_L, info = env.step(action_L)
+        agent.observe(reward_L, terminated_L, truncated_L)
+        tape.write(observations, action_L, reward_L, terminated_L, truncated_L, info.get("final_obs"))
         observations = following
-        earned_L += rewards
+        running_L += reward_L
         steps += 1
-        ended = np.flatnonzero(terminated | truncated)
-        if len(ended):
-            counted = ended[episode_L[ended] < episodes]
-            returns_LK[counted, episode_L[counted]] = earned_L[counted]
-            earned_L[ended] = 0.0
-            episode_L[ended] += 1
-            least = episode_L.min()
+        done_L = terminated_L | truncated_L
+        if done_L.any():
+            counted = np.flatnonzero(done_L & (count_L < episodes))
+            return_LK[counted, count_L[counted]] = running_L[counted]
+            count_L[counted] += 1
+            running_L[done_L] = 0.0
+            unfinished = int(np.count_nonzero(count_L < episodes))
             if advance is not None and len(counted):
                 advance(len(counted))
-    return returns_LK, steps, [np.stack(column) for column in zip(*rows, strict=True)]
+    seconds = time.perf_counter() - start
+
+    histories = {
+        divmod(lane, len(tasks)): tape.history(row, lanes_task[lane], lane // len(tasks), episodes)
+        for row, lane in enumerate(tape.lanes)
+    }
+    return Rollout(return_LK.reshape(seeds, len(tasks), episodes), steps * num_lanes, seconds, histories)
 
 
-def _lane_history(
-    columns: list[NDArray], lane: int, episodes: int, task: Task, evaluation_seed: int
-) -> LearningHistory:
-    """The counted episodes of one recorded lane."""
-    observations, actions, rewards, terminated, truncated, following = (column[:, lane] for column in columns)
-    ends = np.flatnonzero(terminated | truncated)[:episodes]
-    rows = slice(0, int(ends[-1]) + 1)
-    episode = np.searchsorted(ends, np.arange(rows.stop))
-    starts = np.concatenate(([0], ends[:-1] + 1))
-    return LearningHistory(
-        observations=observations[rows],
-        actions=actions[rows],
-        rewards=rewards[rows].astype(np.float32),
-        terminated=terminated[rows],
-        truncated=truncated[rows],
-        episode=episode.astype(np.int32),
-        step_in_episode=(np.arange(rows.stop) - starts[episode]).astype(np.int32),
-        final_observations=following[ends],
-        task_id=task.id,
-        task_params=task.params,
-        learner=LEARNER,
-        learner_seed=evaluation_seed,
-    )
+class _Tape:
+    """The transitions of a few lanes, as they come."""
+
+    def __init__(self, family: TaskFamily, lanes: list[int]) -> None:
+        self.lanes = np.array(lanes, np.int64)
+        self._dtype = storage_dtype(family.observation_space)
+        self._columns: list[list[NDArray]] = [[] for _ in range(6)]
+
+    def write(self, observations, actions, rewards, terminated, truncated, final_observations) -> None:
+        """One step of all lanes; `final_observations` is None where no episode ended."""
+        if not len(self.lanes):
+            return
+        final = observations if final_observations is None else final_observations
+        for column, values in zip(
+            self._columns, (observations, actions, rewards, terminated, truncated, final), strict=True
+        ):
+            column.append(values[self.lanes])
+
+    def history(self, row: int, task: Task, learner_seed: int, episodes: int) -> LearningHistory:
+        """The first `episodes` episodes of the `row`-th recorded lane."""
+        observations, actions, rewards, terminated, truncated, final = (
+            np.stack([values[row] for values in column]) for column in self._columns
+        )
+        ends = np.flatnonzero(terminated | truncated)[:episodes]
+        rows = slice(0, ends[-1] + 1)
+        starts = np.concatenate(([0], ends[:-1] + 1))
+        lengths = ends + 1 - starts
+        episode = np.repeat(np.arange(episodes, dtype=np.int32), lengths)
+        return LearningHistory(
+            observations=observations[rows].astype(self._dtype),
+            actions=actions[rows],
+            rewards=rewards[rows].astype(np.float32),
+            terminated=terminated[rows],
+            truncated=truncated[rows],
+            episode=episode,
+            step_in_episode=(np.arange(len(episode)) - starts[episode]).astype(np.int32),
+            final_observations=final[ends].astype(self._dtype),
+            task_id=task.id,
+            task_params=task.params,
+            learner="in-context",
+            learner_seed=learner_seed,
+        )
