@@ -1,0 +1,151 @@
+"""`icrl inspect`: what is in a dataset, whether it is sound, and how its source learner learned."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from icrl.errors import DatasetError, UsageError
+from icrl.spaces import describe_space
+from icrl.store import HistoryStore
+from icrl.tasks import SPLIT_NAMES
+
+PICTURE_FILE = "learning_curve.png"
+CHECKED_HISTORIES = 200
+"""Histories whose invariants are checked row by row: spread over the dataset, so that a damaged shard is met."""
+
+
+@dataclass(frozen=True)
+class Description:
+    """What `inspect` found out."""
+
+    histories: int
+    transitions: int
+    episode_numbers: NDArray[np.int64]
+    """Shape `(K,)`: the learner's numbers of the recorded episodes."""
+    learning_curve: NDArray[np.float64]
+    """Shape `(K,)`: mean return of each of them, over histories."""
+    quartiles: NDArray[np.float64]
+    """Shape `(2, K)`: the first and third quartile of the histories' returns."""
+    random: float
+    """The uniform policy's expected return of an episode, a mean over the recorded tasks."""
+    optimum: float
+    """The task-known optimum, likewise."""
+
+
+def inspect(path: str | Path, picture: str | Path | None = None) -> Description:
+    """Checks a dataset, prints what is in it, and draws its learning curve.
+
+    Args:
+        path: a dataset's folder.
+        picture: where to draw; `learning_curve.png` in the dataset's folder by default.
+
+    Raises:
+        DatasetError: where the dataset is missing, half-written or damaged.
+    """
+    store = HistoryStore.open(path)
+    provenance, family = store.provenance, store.provenance.make_family()
+    checks = _check(store)
+    description = _describe(store, family)
+    picture = Path(picture) if picture else store.path / PICTURE_FILE
+
+    sizes = ", ".join(f"{len(store.split.named(name)):,} {name}" for name in SPLIT_NAMES)
+    print(f"{store.path}: {description.histories:,} histories, {description.transitions:,} transitions")
+    print(f"  family       {family.label} {provenance.family_options}")
+    print(f"  observation  {describe_space(provenance.observation_space)}")
+    print(f"  action       {describe_space(provenance.action_space)}")
+    print(f"  tasks        {sizes}; recorded: {provenance.recorded_split}, {len(np.unique(store.task_ids)):,} of them")
+    print(f"  learner      {provenance.learner} {provenance.learner_options}, seed {provenance.seed}")
+    print(f"  episodes     {provenance.episodes:,} lived, every {provenance.keep_every} recorded")
+    print(f"  lengths      {store.lengths.min():,} to {store.lengths.max():,} transitions a history")
+    curve, numbers = description.learning_curve, description.episode_numbers
+    marks = sorted({round(share * (len(curve) - 1)) for share in (0, 0.25, 0.5, 0.75, 1)})
+    print("  returns      " + ", ".join(f"{curve[k]:.2f} in episode {numbers[k]:,}" for k in marks))
+    print(f"               random {description.random:.2f}, task-known optimum {description.optimum:.2f}")
+    print(f"  checks       {'; '.join(checks)}")
+    _draw(description, f"{family.label}, {provenance.learner}", picture)
+    print(f"  picture      {picture}")
+    return description
+
+
+def main(argv: Sequence[str]) -> int:
+    """The command line."""
+    from icrl.cli import UsageParser
+
+    parser = UsageParser(prog="icrl inspect", description=__doc__)
+    parser.add_argument("data", help="a dataset's folder, as `icrl generate` makes it")
+    parser.add_argument("--picture", metavar="FILE", help=f"where to draw (default: {PICTURE_FILE} beside the data)")
+    arguments = parser.parse_args(list(argv))
+    if arguments.picture and Path(arguments.picture).suffix not in (".png", ".svg", ".pdf"):
+        raise UsageError(f"--picture {arguments.picture}: expected a file that ends in .png, .svg or .pdf")
+    inspect(arguments.data, arguments.picture)
+    return 0
+
+
+def _check(store: HistoryStore) -> list[str]:
+    """Checks spaces, tasks and a sample of whole histories; returns what was found to hold."""
+    provenance = store.provenance
+    recorded = {task.id for task in store.split.named(provenance.recorded_split)}
+    if strangers := set(np.unique(store.task_ids).tolist()) - recorded:
+        raise DatasetError(
+            f"{store.path} has histories of task {min(strangers)}, which is not in its {provenance.recorded_split} "
+            "split: generate the data again"
+        )
+    sample = np.unique(np.linspace(0, len(store) - 1, CHECKED_HISTORIES).astype(int))
+    for index in sample:
+        try:
+            history = store.history(int(index))
+        except ValueError as error:
+            raise DatasetError(f"{store.path}, history {index}: {error}; generate the data again") from None
+        if history.actions.max(initial=0) >= provenance.action_space["n"]:
+            raise DatasetError(f"{store.path}, history {index}: an action is outside its space; generate it again")
+        if not np.isfinite(history.rewards).all():
+            raise DatasetError(f"{store.path}, history {index}: a reward is not finite; mend the environment")
+    return [
+        "the listing and every shard are whole",
+        "recorded tasks are of their split, and the splits are disjoint",
+        f"{len(sample)} histories keep the index convention",
+    ]
+
+
+def _describe(store: HistoryStore, family) -> Description:
+    kept = -(-store.provenance.episodes // store.provenance.keep_every)
+    returns = np.stack([store.history(i).episode_returns()[:kept] for i in range(len(store))])
+    tasks = {task.id: task for task in store.split.named(store.provenance.recorded_split)}
+    anchors = family.anchors([tasks[task_id] for task_id in np.unique(store.task_ids).tolist()])
+    return Description(
+        histories=len(store),
+        transitions=store.num_transitions,
+        episode_numbers=np.arange(kept) * store.provenance.keep_every,
+        learning_curve=returns.mean(axis=0),
+        quartiles=np.quantile(returns, [0.25, 0.75], axis=0),
+        random=float(anchors.random.mean()),
+        optimum=float(anchors.optimum.mean()),
+    )
+
+
+def _draw(description: Description, title: str, path: Path) -> None:
+    from matplotlib.figure import Figure
+
+    numbers, curve = description.episode_numbers, description.learning_curve
+    figure = Figure(figsize=(7.2, 4.2), dpi=160, layout="constrained")
+    axes = figure.add_subplot()
+    axes.fill_between(numbers, *description.quartiles, color="#2f6db5", alpha=0.16, linewidth=0)
+    axes.plot(numbers, curve, color="#2f6db5", linewidth=2.2)
+    for value, label in ((description.optimum, "task-known optimum"), (description.random, "random policy")):
+        axes.axhline(value, color="#8a8f98", linewidth=1, linestyle=(0, (4, 3)), zorder=0)
+        axes.annotate(
+            f"{label} {value:.2f}", (1, value), xycoords=("axes fraction", "data"), xytext=(-4, 4),
+            textcoords="offset points", ha="right", color="#5b6068", fontsize=9,
+        )  # fmt: skip
+    axes.set_title(f"How the source learned: {title}", loc="left", fontsize=12, fontweight="bold")
+    axes.set_xlabel("the learner's episode")
+    axes.set_ylabel("return (mean, middle half of the histories)")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.margins(x=0.01)
+    axes.grid(axis="y", color="#e6e8eb", linewidth=0.8)
+    axes.set_axisbelow(True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path)
