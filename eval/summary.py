@@ -127,10 +127,11 @@ def in_words(summary: dict[str, Any]) -> str:
             )
     else:
         unit = "episode" if summary["prompt"] == EMPTY_PROMPT else "episode after the prompt"
+        optimum = summary["anchors"]["optimum"]
         text = (
-            f"{start} earned {number(raw['zero_shot']['mean'])} in its first {unit} and "
-            f"{number(raw['last5']['mean'])} in its last five, of an optimum of "
-            f"{number(summary['anchors']['optimum'])} ({of_optimum(summary)} of it)"
+            f"{start} earned {number(raw['zero_shot']['mean'], optimum)} in its first {unit} and "
+            f"{number(raw['last5']['mean'], optimum)} in its last five, of an optimum of "
+            f"{number(optimum)} ({of_optimum(summary)} of it)"
         )
     return f"{text}, with no weight update."
 
@@ -151,6 +152,6 @@ def of_optimum(summary: dict[str, Any]) -> str:
     return f"{summary['normalised']['last5']['mean']:.0%}"
 
 
-def number(value: float) -> str:
-    """A return for people: one decimal, and two below one fifth of ten."""
-    return f"{value:.2f}" if abs(value) < 2 and round(value, 1) != round(value, 2) else f"{value:,.1f}"
+def number(value: float, scale: float | None = None) -> str:
+    """A return for people: one decimal, and two where numbers of its scale (by default its own) are below 5."""
+    return f"{value:.2f}" if abs(value if scale is None else scale) < 5 else f"{value:,.1f}"

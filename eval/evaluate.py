@@ -1,0 +1,269 @@
+"""`icrl evaluate`: prompts a frozen model on tasks of one split and measures what it learns there.
+
+1. the run: its provenance, tasks and model; 2. the rollout; 3. the source learner on the same tasks; 4. the measures;
+5. the files, `summary.json` last: a folder without it is not a whole evaluation.
+"""
+
+import json
+from collections.abc import Sequence
+from hashlib import file_digest
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from icrl.config import config_to_dict, first_difference, load_config, parse_command, save_config
+from icrl.errors import CheckpointError, UsageError
+from icrl.eval.bootstrap import resample
+from icrl.eval.config import EMPTY_PROMPT, EvaluateConfig
+from icrl.eval.measures import pull_regret
+from icrl.eval.rollout import Agent, Lane, Rollout, rollout
+from icrl.eval.summary import Evaluation, make_summary
+from icrl.files import commit, temporary_name, write_json
+from icrl.progress import progress
+from icrl.provenance import PROVENANCE_FILE, Provenance, read_provenance, read_split
+from icrl.tasks import Task, TaskFamily
+
+SUMMARY_FILE, REPORT_FILE, SCORES_FILE, CONFIG_FILE = "summary.json", "report.html", "scores.parquet", "config.yaml"
+CURVE_FILE = "adaptation_curve.svg"
+RECORDED_LANES = 64
+"""So many tasks are recorded, for one of them to be drawn."""
+
+
+def evaluate(
+    run: str | Path,
+    out: str | Path | None = None,
+    *,
+    config: str | Path | EvaluateConfig | None = None,
+    dry_run: bool = False,
+    resume: bool = False,
+    **overrides: Any,
+) -> dict[str, Any]:
+    """Evaluates a finished run; returns what `summary.json` holds.
+
+    Args:
+        run: a run folder made by `icrl train`.
+        out: folder of the results, by default `<run>/eval`.
+        config: a preset, a YAML file or an `EvaluateConfig`; `overrides` are its fields.
+        dry_run: only says what would be done, and returns that.
+        resume: where `out` holds a whole evaluation, returns it rather than refusing.
+
+    Raises:
+        UsageError: for a wrong config, or where `out` is taken.
+        DatasetError, CheckpointError: where the run, or the prompt, is missing, not whole, or does not fit.
+    """
+    settings = load_config(EvaluateConfig, config, overrides)
+    run = Path(run)
+    out = run / "eval" if out is None else Path(out)
+
+    # 1. The run.
+    provenance = read_provenance(run)
+    family = provenance.make_family()
+    tasks = _tasks(run, settings)
+    agent, model = _load(run, settings, provenance)
+    if (finished := _finished(out, settings, model, resume and not dry_run)) is not None:
+        _say(f"{out} is complete: nothing to do.", _last_line(finished, out))
+        return finished
+    if dry_run:
+        return _plan(run, out, settings, family, tasks, provenance)
+
+    # 2. The rollout.
+    result = _roll_out(agent, family, tasks, settings, provenance)
+
+    # 3. The references. 4. The measures.
+    evaluation = _measure(result, family, tasks, settings, provenance, model)
+    summary = make_summary(evaluation)
+
+    # 5. The files.
+    _write(evaluation, summary, run, out)
+    _say(_last_line(summary, out))
+    return summary
+
+
+def main(argv: Sequence[str]) -> int:
+    """The command line of `icrl evaluate`."""
+
+    def add_arguments(parser) -> None:
+        parser.add_argument("run", help="a run folder made by `icrl train`")
+        parser.add_argument("--out", metavar="FOLDER", help="where the results go (default: RUN/eval)")
+        parser.add_argument(
+            "--resume", action="store_true", help="go on after a stop; a whole evaluation is reprinted"
+        )
+        parser.add_argument("--dry-run", action="store_true", help="say what would be done, and write nothing")
+
+    arguments, config = parse_command(
+        "icrl evaluate",
+        "Prompts the frozen model on tasks that it has never seen, and reports what it learns there.",
+        EvaluateConfig,
+        argv,
+        add_arguments,
+    )
+    evaluate(arguments.run, arguments.out, config=config, dry_run=arguments.dry_run, resume=arguments.resume)
+    return 0
+
+
+def _tasks(run: Path, config: EvaluateConfig) -> list[Task]:
+    tasks = list(read_split(run).named(config.split))
+    if not tasks:
+        raise UsageError(f"the {config.split} split of {run} has no tasks: choose another with --split")
+    return tasks[: config.tasks]
+
+
+def _load(run: Path, config: EvaluateConfig, provenance: Provenance) -> tuple[Agent, dict[str, Any]]:
+    """The frozen agent, and facts about its model."""
+    from icrl.models.agent import load_agent
+
+    agent = load_agent(run, device=config.device, greedy=config.action == "greedy")
+    options = agent.model.config
+    for what in ("observation_space", "action_space"):
+        if getattr(options, what) != getattr(provenance, what):
+            raise CheckpointError(
+                f"the model in {run} has {what} {getattr(options, what)}, its {PROVENANCE_FILE} says "
+                f"{getattr(provenance, what)}: they are not of one run; restore the folder or train again"
+            )
+    with (run / "model" / "model.safetensors").open("rb") as weights:
+        digest = file_digest(weights, "sha256").hexdigest()
+    parameters = sum(parameter.numel() for parameter in agent.model.parameters())
+    return agent, {"parameters": parameters, "context_length": options.context_length, "sha256": digest}
+
+
+def _finished(out: Path, config: EvaluateConfig, model: dict[str, Any], resume: bool) -> dict[str, Any] | None:
+    """The summary of a whole evaluation that is to be reprinted; None where there is work to do.
+
+    Raises:
+        UsageError: where `out` is something else, or holds an evaluation that this one would overwrite.
+    """
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"{out} is a file: give --out a folder")
+    if (out / PROVENANCE_FILE).exists():
+        raise UsageError(f"{out} holds a dataset or a run, not an evaluation: give --out a folder of its own")
+    if not (out / SUMMARY_FILE).exists():
+        return None
+    if not resume:
+        raise UsageError(f"{out} already holds an evaluation: give another --out, or --resume to see it again")
+    summary = json.loads((out / SUMMARY_FILE).read_text())
+    before = load_config(EvaluateConfig, out / CONFIG_FILE)
+    difference = first_difference(config_to_dict(before), config_to_dict(config))
+    if difference is None and summary["model"]["sha256"] != model["sha256"]:
+        difference = "the model was another one"
+    if difference is not None:
+        raise UsageError(f"{out} holds an evaluation made otherwise ({difference}): give another --out, or remove it")
+    return summary
+
+
+def _plan(
+    run: Path, out: Path, config: EvaluateConfig, family: TaskFamily, tasks: list[Task], provenance: Provenance
+) -> dict[str, Any]:
+    lanes = config.seeds * len(tasks)
+    plan = {
+        "run": str(run),
+        "out": str(out),
+        "family": family.label,
+        "split": config.split,
+        "tasks": len(tasks),
+        "lanes": lanes,
+        "episodes": config.episodes,
+        "env_steps_at_most": lanes * config.episodes * family.horizon,
+        "prompt": config.prompt,
+        "source": provenance.learner if config.source else None,
+        "source_env_steps_at_most": lanes * provenance.episodes * family.horizon if config.source else 0,
+        "files": [CONFIG_FILE, SCORES_FILE, CURVE_FILE, REPORT_FILE, SUMMARY_FILE],
+    }
+    source = f", and {provenance.learner} for {provenance.episodes:,} episodes on each" if config.source else ""
+    _say(
+        f"would evaluate {run} on {len(tasks)} {config.split} tasks of {family.label}, {config.seeds} seeds each: "
+        f"{lanes:,} lanes of {config.episodes} episodes, at most {plan['env_steps_at_most']:,} environment steps{source}",
+        f"would write to {out}: {', '.join(plan['files'])}",
+    )
+    return plan
+
+
+def _roll_out(
+    agent: Agent, family: TaskFamily, tasks: list[Task], config: EvaluateConfig, provenance: Provenance
+) -> Rollout:
+    prompts = None
+    if config.prompt != EMPTY_PROMPT:
+        from icrl.eval.prompts import read_prompts
+
+        prompts = read_prompts(
+            config.prompt, provenance, tasks, seeds=config.seeds, split=config.split, episodes=config.prompt_episodes
+        )
+    lanes: list[Lane] = [(0, n) for n in range(min(len(tasks), RECORDED_LANES))]
+    if family.horizon == 1:
+        # A pull's regret is that of the arm, which the return does not tell.
+        lanes = [(s, n) for s in range(config.seeds) for n in range(len(tasks))]
+    with progress("evaluating", config.seeds * len(tasks) * config.episodes, unit="episodes") as advance:
+        return rollout(
+            family,
+            tasks,
+            agent,
+            episodes=config.episodes,
+            seeds=config.seeds,
+            seed=config.seed,
+            prompts=prompts,
+            record=lanes,
+            advance=advance,
+        )
+
+
+def _measure(
+    result: Rollout,
+    family: TaskFamily,
+    tasks: list[Task],
+    config: EvaluateConfig,
+    provenance: Provenance,
+    model: dict[str, Any],
+) -> Evaluation:
+    anchors = family.anchors(tasks)
+    regret = None
+    if family.horizon == 1:
+        rows = [[result.histories[s, n] for n in range(len(tasks))] for s in range(config.seeds)]
+        regret = np.stack([pull_regret(family, tasks, row, anchors.optimum) for row in rows])
+    source = None
+    if config.source:
+        from icrl.eval.references import run_source
+
+        with progress(f"{provenance.learner} on the same tasks", config.seeds * len(tasks), unit="tasks") as advance:
+            source = run_source(provenance, family, tasks, seeds=config.seeds, seed=config.seed, advance=advance)
+    draws = resample(config.seeds, len(tasks), config.bootstrap, config.seed)
+    return Evaluation(config, provenance, family, tasks, anchors, result, regret, source, draws, model)
+
+
+def _write(evaluation: Evaluation, summary: dict[str, Any], run: Path, out: Path) -> None:
+    from icrl.eval.report import write_report
+
+    save_config(evaluation.config, out / CONFIG_FILE)
+    _write_scores(evaluation, out / SCORES_FILE)
+    write_report(evaluation, summary, run, out)
+    write_json(out / SUMMARY_FILE, summary)
+
+
+def _write_scores(evaluation: Evaluation, path: Path) -> None:
+    """One row per (seed, task, episode)."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    seed, task, episode = (axis.ravel() for axis in np.indices(evaluation.returns.shape, np.int32))
+    table = pa.table(
+        {
+            "seed": seed,
+            "task_id": np.array([task.id for task in evaluation.tasks], np.int64)[task],
+            "episode": episode,
+            "return": evaluation.returns.ravel(),
+            "normalised": evaluation.normalised.ravel(),
+        }
+    )
+    temporary = temporary_name(path)
+    try:
+        pq.write_table(table, temporary)
+        commit(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _last_line(summary: dict[str, Any], out: Path) -> str:
+    return f"{summary['result']} Report: {out / REPORT_FILE}"
+
+
+def _say(*lines: str) -> None:
+    print(*lines, sep="\n", flush=True)
