@@ -18,7 +18,7 @@ def permute(numbers: NDArray[np.int64], size: int, seed: int, purpose: str) -> N
     result = np.asarray(numbers, np.int64).copy()
     pending = np.arange(len(result))
     while len(pending):
-        # The domain is at most 4·size (2·size + a little on average), so this loop ends after a few turns.
+        # The network permutes fewer than 4·size numbers, so at least a quarter of what is pending lands inside.
         result[pending] = _feistel(result[pending], half, seed, purpose)
         pending = pending[result[pending] >= size]
     return result

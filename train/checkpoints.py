@@ -1,0 +1,131 @@
+"""Checkpoints of a run: written under another name, synced, renamed; the newest few are kept.
+
+`checkpoints/step-XXXXXXXX/` holds what accelerate saves (weights, optimiser, per-process random states) and
+`state.json`: the step, how the run was launched, and the sums that the next row of metrics is made from.
+
+Nothing is unpickled without limits. accelerate loads weights from safetensors and the rest with `weights_only=True`,
+except objects registered for checkpointing, of which there are none here: our own state is JSON. DeepSpeed asks for
+unlimited unpickling, which PyTorch's own switch overrules while a checkpoint is read.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from icrl.errors import CheckpointError
+from icrl.files import commit, write_json
+
+FOLDER = "checkpoints"
+STATE_FILE = "state.json"
+# Those save one set of weights and optimiser, whatever the number of processes.
+_REPLICATED = ("NO", "MULTI_CPU", "MULTI_GPU")
+
+
+def checkpoint_name(step: int) -> str:
+    return f"step-{step:08d}"
+
+
+def checkpoints_of(run: Path) -> list[Path]:
+    """The whole checkpoints of a run, oldest first."""
+    return sorted(path.parent for path in (run / FOLDER).glob(f"step-*/{STATE_FILE}"))
+
+
+def save_checkpoint(accelerator: Any, run: Path, step: int, state: Mapping[str, Any], keep: int) -> None:
+    """Writes the checkpoint after `step` steps and drops all but the newest `keep`; every process calls it.
+
+    Args:
+        state: plain data, read back by `read_state`.
+    """
+    final = run / FOLDER / checkpoint_name(step)
+    # All processes write into one folder, so its name holds no process number.
+    temporary = final.with_name(f".{final.name}.partial")
+    if accelerator.is_main_process:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+    accelerator.wait_for_everyone()
+    accelerator.save_state(str(temporary))
+    accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        write_json(temporary / STATE_FILE, {"step": step, **launch_of(accelerator), **state})
+        commit(temporary, final)
+        for old in checkpoints_of(run)[:-keep]:
+            shutil.rmtree(old)
+    accelerator.wait_for_everyone()
+
+
+def launch_of(accelerator: Any) -> dict[str, Any]:
+    """How the processes work together, as far as a checkpoint depends on it."""
+    plugin = accelerator.deepspeed_plugin if accelerator.distributed_type.name == "DEEPSPEED" else None
+    return {
+        "distributed_type": accelerator.distributed_type.name,
+        "zero_stage": plugin.zero_stage if plugin is not None else None,
+        "num_processes": accelerator.num_processes,
+    }
+
+
+def read_state(checkpoint: Path, accelerator: Any) -> dict[str, Any]:
+    """The checkpoint's `state.json`; raises CheckpointError where processes like these cannot load it."""
+    try:
+        state = json.loads((checkpoint / STATE_FILE).read_text())
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{checkpoint / STATE_FILE} cannot be read ({error}): delete {checkpoint}") from None
+    now = launch_of(accelerator)
+    then = {key: state.get(key) for key in now}
+    if then != now and not {then["distributed_type"], now["distributed_type"]} <= set(_REPLICATED):
+        raise CheckpointError(
+            f"{checkpoint} was written by {_words(then)}, these are {_words(now)}: sharded checkpoints load only as "
+            "they were written, so resume with the --launch and --num-processes of the first run"
+        )
+    return state
+
+
+def load_checkpoint(accelerator: Any, checkpoint: Path) -> None:
+    """Loads weights and optimiser into what accelerate has prepared.
+
+    Raises:
+        CheckpointError: where a file is missing or damaged.
+    """
+    try:
+        with _limited_unpickling():
+            accelerator.load_state(str(checkpoint))
+    except (OSError, RuntimeError, ValueError, KeyError, EOFError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise CheckpointError(
+            f"{checkpoint} cannot be loaded ({reason}): delete that folder, then --resume from the one before"
+        ) from error
+
+
+@contextmanager
+def _limited_unpickling() -> Iterator[None]:
+    before = os.environ.get("TORCH_FORCE_WEIGHTS_ONLY_LOAD")
+    os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
+    try:
+        with torch.serialization.safe_globals(_deepspeed_classes()):
+            yield
+    finally:
+        if before is None:
+            del os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"]
+        else:
+            os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = before
+
+
+def _deepspeed_classes() -> list[Any]:
+    """What DeepSpeed pickles beside tensors and plain data."""
+    if os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() != "true":
+        return []
+    from deepspeed.runtime.fp16.loss_scaler import DynamicLossScaler, LossScaler
+    from deepspeed.runtime.zero.config import ZeroStageEnum
+    from deepspeed.utils.tensor_fragment import fragment_address
+
+    return [LossScaler, DynamicLossScaler, ZeroStageEnum, fragment_address]
+
+
+def _words(launch: Mapping[str, Any]) -> str:
+    stage = f" stage {launch['zero_stage']}" if launch["zero_stage"] is not None else ""
+    return f"{launch['num_processes']} processes of type {launch['distributed_type']}{stage}"

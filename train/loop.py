@@ -1,0 +1,96 @@
+"""The training loop, with plain arguments: read, forward, backward, step; report, evaluate and save every so often."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from icrl.models.tokens import WindowBatch
+from icrl.seeding import derive_seed
+from icrl.train.config import PretrainOptions
+from icrl.train.metrics import Meter
+from icrl.train.optim import learning_rate_at
+
+Loss = Callable[[nn.Module, WindowBatch], tuple[Tensor, dict[str, Tensor]]]
+
+
+def due(step: int, every: int, steps: int) -> bool:
+    """Whether something that is done every so many steps, and after the last, is done after `step` of them."""
+    return every > 0 and (step % every == 0 or step == steps)
+
+
+def fit(
+    accelerator: Any,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    batches: Iterator[WindowBatch],
+    loss_of: Loss,
+    options: PretrainOptions,
+    *,
+    seed: int,
+    start: int,
+    meter: Meter,
+    evaluate: Callable[[], Mapping[str, float]],
+    report: Callable[[dict[str, float]], None],
+    save: Callable[[int], None],
+    advance: Callable[..., None],
+) -> None:
+    """Trains `model` from step `start` to `options.steps`; every process calls it.
+
+    Args:
+        accelerator: has prepared `model` and `optimizer`, and accumulates over `options.accumulation` passes.
+        batches: the batches of this process, in order, from step `start` on.
+        loss_of: a batch's loss, and what to report of it.
+        seed: of dropout and hidden tokens: their random numbers are a function of (seed, process, step).
+        meter: what was summed up since the last row before `start`.
+        evaluate, report, save: what is done with the model, with a row of metrics and at a checkpoint; all processes
+            call them at the same steps.
+        advance: of `icrl.progress`.
+    """
+    model.train()
+    sharded_by_deepspeed = accelerator.distributed_type.name == "DEEPSPEED"
+    noise = f"dropout/{accelerator.process_index}"
+    gradient_norm, tokens, shown = None, 0, ""
+    clock, outside = time.perf_counter(), 0.0
+    for step in range(start, options.steps):
+        rate = learning_rate_at(step, options)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        torch.manual_seed(derive_seed(seed, noise, step))
+        for _ in range(options.accumulation):
+            batch = next(batches)
+            tokens += int(batch.lengths.sum()) * accelerator.num_processes
+            with accelerator.accumulate(model):
+                loss, values = loss_of(model, batch.to(accelerator.device))
+                # DeepSpeed clips, steps and clears the gradient in here, the rest is empty for it.
+                accelerator.backward(loss)
+                if accelerator.sync_gradients and (options.clip or sharded_by_deepspeed):
+                    gradient_norm = accelerator.clip_grad_norm_(model.parameters(), options.clip)
+                optimizer.step()
+                optimizer.zero_grad()
+            meter.add(values)
+        done = step + 1
+        row: dict[str, float] = {}
+        if due(done, options.log_every, options.steps):
+            meter.share(accelerator)
+            row = meter.means()
+            meter.clear()
+            row["learning_rate"] = rate
+            if gradient_norm is not None:
+                row["grad_norm"] = float(gradient_norm)
+            shown = f"loss {row['loss']:.3f}"
+            now = time.perf_counter()
+            row["tokens_per_second"] = tokens / (now - clock - outside)
+            clock, outside, tokens = now, 0.0, 0
+        pause = time.perf_counter()
+        if due(done, options.evaluate_every, options.steps):
+            row.update(evaluate())
+        if row:
+            report({"step": done, **row})
+        if due(done, options.checkpoint_every, options.steps):
+            meter.share(accelerator)
+            save(done)
+        outside += time.perf_counter() - pause
+        advance(1, note=shown)
