@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
+from safetensors import SafetensorError
 from transformers.utils import logging
 
 from icrl.errors import CheckpointError, UsageError
@@ -171,12 +172,14 @@ class InContextAgent:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the progress bar that transformers draws while it loads the few weights of a small model."""
-    was_on = logging.is_progress_bar_enabled()
+    """Without the progress bar and the report that transformers writes while it loads: `load_agent` has its own."""
+    was_on, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()
+    logging.set_verbosity_error()
     try:
         yield
     finally:
+        logging.set_verbosity(verbosity)
         if was_on:
             logging.enable_progress_bar()
 
@@ -202,8 +205,12 @@ def load_agent(path: str | Path, device: str = "cpu", greedy: bool = False) -> I
         raise CheckpointError(f"{path} has no model/config.json and no config.json: expected a run or a model folder")
     try:
         with _quiet():
-            model = InContextTransformer.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, RuntimeError, TypeError, KeyError) as error:
+            model, info = InContextTransformer.from_pretrained(folder, local_files_only=True, output_loading_info=True)
+        # transformers replaces missing weights by random ones and goes on.
+        wrong = [name for kind in ("missing_keys", "unexpected_keys", "mismatched_keys") for name in info[kind]]
+        if wrong:
+            raise ValueError(f"its weights are not those of its config.json: {wrong[0]}")
+    except (OSError, ValueError, RuntimeError, TypeError, KeyError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0]
         raise CheckpointError(
             f"{folder} holds no model that this release can load ({reason}); train again, or restore the folder"

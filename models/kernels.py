@@ -75,10 +75,15 @@ class _OneDnnLinear(torch.autograd.Function):
 
 
 class Linear(nn.Linear):
-    """`nn.Linear` without a bias."""
+    """`nn.Linear` without a bias.
 
-    def __init__(self, inputs: int, outputs: int) -> None:
+    Args:
+        gain: the initial weights have the standard deviation gain / sqrt(inputs).
+    """
+
+    def __init__(self, inputs: int, outputs: int, gain: float = 1.0) -> None:
         super().__init__(inputs, outputs, bias=False)
+        self.gain = gain
 
     def forward(self, x: Tensor) -> Tensor:
         rows = x.numel() // self.in_features

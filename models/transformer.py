@@ -34,11 +34,11 @@ class InContextOutput(ModelOutput):
 class SquaredReLU(nn.Module):
     """max(x W, 0)² V (So et al., 2021)."""
 
-    def __init__(self, width: int, ratio: float) -> None:
+    def __init__(self, width: int, ratio: float, gain: float) -> None:
         super().__init__()
         hidden = round(ratio * width)
         self.up = Linear(width, hidden)
-        self.down = Linear(hidden, width)
+        self.down = Linear(hidden, width, gain)
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         return self.down(squared_relu(self.up(x_BTD)))
@@ -47,11 +47,11 @@ class SquaredReLU(nn.Module):
 class SwiGLU(nn.Module):
     """(silu(x W) · x U) V (Shazeer, 2020), with 2/3 of the channels: as many weights as the other."""
 
-    def __init__(self, width: int, ratio: float) -> None:
+    def __init__(self, width: int, ratio: float, gain: float) -> None:
         super().__init__()
         hidden = max(8, round(ratio * width * 2 / 3 / 8) * 8)
         self.up = Linear(width, 2 * hidden)
-        self.down = Linear(hidden, width)
+        self.down = Linear(hidden, width, gain)
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         gate, value = self.up(x_BTD).chunk(2, dim=-1)
@@ -64,8 +64,10 @@ class Block(GradientCheckpointingLayer):
     def __init__(self, config: InContextConfig, layer: int) -> None:
         super().__init__()
         self.dropout = config.residual_dropout
-        self.attention = CausalSelfAttention(config.width, config.n_head, layer, config.attention_dropout)
-        self.mlp = (SquaredReLU if config.mlp == "relu2" else SwiGLU)(config.width, config.mlp_ratio)
+        # What a block adds to the residual stream starts smaller the more there are to add to it.
+        gain = (2 * config.n_layer) ** -0.5
+        self.attention = CausalSelfAttention(config.width, config.n_head, layer, config.attention_dropout, gain)
+        self.mlp = (SquaredReLU if config.mlp == "relu2" else SwiGLU)(config.width, config.mlp_ratio, gain)
 
     def forward(self, x_BTD: Tensor, table: Tensor, cache: AttentionCache | None = None) -> Tensor:
         x_BTD = x_BTD + self._drop(self.attention(rms_norm(x_BTD), table, cache))
@@ -94,21 +96,16 @@ class InContextTransformer(PreTrainedModel):
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
-        """Weights of variance 1 / inputs; what a block adds to the residual stream starts smaller with depth.
+        """Through `transformers.initialization`, which leaves alone whatever was loaded from a file.
 
-        Through `transformers.initialization`, which leaves alone whatever was loaded from a file: writing `.data`
-        here makes `from_pretrained` return random weights.
+        Writing `.data` here would make `from_pretrained` return random weights.
         """
         if isinstance(module, nn.Linear):
-            initialization.normal_(module.weight, std=module.in_features**-0.5)
+            initialization.normal_(module.weight, std=getattr(module, "gain", 1.0) * module.in_features**-0.5)
             if module.bias is not None:
                 initialization.zeros_(module.bias)
         elif isinstance(module, nn.Embedding):
             initialization.normal_(module.weight, std=1.0)
-        elif isinstance(module, Block):
-            # Called after the block's own linear layers: it goes through the modules from the leaves up.
-            for out in (module.attention.out, module.mlp.down):
-                initialization.normal_(out.weight, std=(2 * self.config.n_layer * out.in_features) ** -0.5)
 
     def get_input_embeddings(self) -> nn.Module:
         return self.embedding.previous_action

@@ -1,0 +1,132 @@
+"""What is saved is what is loaded; a folder without a whole model is refused in words."""
+
+import json
+
+import pytest
+import torch
+from test_cache_parity import make_model, random_tokens
+from transformers import AutoConfig, AutoModel
+
+from icrl.errors import CheckpointError, UsageError
+from icrl.models.agent import load_agent
+from icrl.models.config import InContextConfig
+from icrl.models.options import ModelOptions
+from icrl.models.transformer import InContextTransformer
+
+
+@pytest.fixture
+def folder(tmp_path):
+    model = make_model()
+    # Weights that no initialisation would make, so that a fresh one in their place is seen.
+    with torch.no_grad():
+        for number, parameter in enumerate(model.parameters()):
+            parameter.add_(100.0 + number)
+    model.save_pretrained(tmp_path / "model")
+    model.expected = {name: value.clone() for name, value in model.state_dict().items()}
+    return tmp_path / "model", model
+
+
+def test_from_pretrained_returns_the_saved_weights_exactly(folder):
+    """Kills: `_init_weights` writing over loaded weights, which gives a random model without a word."""
+    path, model = folder
+    for loaded in (InContextTransformer.from_pretrained(path), AutoModel.from_pretrained(path)):
+        assert isinstance(loaded, InContextTransformer)
+        assert loaded.state_dict().keys() == model.expected.keys()
+        for name, value in loaded.state_dict().items():
+            assert torch.equal(value, model.expected[name]), name
+        tokens = random_tokens(2, 12)
+        with torch.no_grad():
+            assert torch.equal(loaded.eval()(tokens).logits, model(tokens).logits)
+
+
+def test_a_box_model_survives_saving(tmp_path):
+    """Kills: bounds of a Box kept in a buffer that is not saved and comes back as whatever was in memory."""
+    space = {"kind": "box", "shape": [2], "low": [-3.0, None], "high": [5.0, None]}
+    config = InContextConfig.of(
+        ModelOptions(n_layer=1, width=16, context_length=4),
+        observation_space=space, action_space={"kind": "discrete", "n": 3}, horizon=4,
+    )  # fmt: skip
+    model = InContextTransformer(config).eval()
+    model.save_pretrained(tmp_path)
+    loaded = InContextTransformer.from_pretrained(tmp_path)
+    observations = torch.randn(2, 4, 2)
+    with torch.no_grad():
+        assert torch.equal(loaded.embedding.observation(observations), model.embedding.observation(observations))
+
+
+def test_initial_weights_have_the_stated_spread():
+    """Kills: an initialisation that a later call of post_init undoes."""
+    model = InContextTransformer(make_model(width=64, n_layer=3).config)
+    block = model.blocks[1]
+    assert block.attention.qkv.weight.std().item() == pytest.approx(64**-0.5, rel=0.05)
+    assert block.attention.out.weight.std().item() == pytest.approx((6 * 64) ** -0.5, rel=0.05)
+    assert block.mlp.down.weight.std().item() == pytest.approx((6 * 256) ** -0.5, rel=0.05)
+
+
+def test_config_json_states_every_field(folder):
+    """Kills: a default left out of the file, which changes a saved model when the default changes."""
+    path, model = folder
+    saved = json.loads((path / "config.json").read_text())
+    expected = vars(ModelOptions(**{name: getattr(model.config, name) for name in vars(ModelOptions())}))
+    assert {name: saved[name] for name in expected} == expected
+    assert saved["model_type"] == "icrl"
+    assert saved["observation_space"] == {"kind": "multi_discrete", "nvec": [9, 7]}
+    assert saved["action_space"] == {"kind": "discrete", "n": 5}
+    assert (saved["horizon"], saved["method"]) == (6, "ad")
+    assert AutoConfig.from_pretrained(path).to_diff_dict() == InContextConfig.from_pretrained(path).to_diff_dict()
+
+
+@pytest.mark.parametrize("key", ["context_lenght", "max_length", "dropout"])
+def test_unknown_config_keys_are_refused(folder, key):
+    """Kills: a misspelt key, or one of generation's, that transformers swallows."""
+    path, _ = folder
+    values = json.loads((path / "config.json").read_text()) | {key: 5}
+    (path / "config.json").write_text(json.dumps(values))
+    with pytest.raises(UsageError, match=f"unknown key '{key}'"):
+        InContextConfig.from_pretrained(path)
+
+
+def test_load_agent_takes_a_run_or_a_model_folder(folder):
+    """Kills: an agent with other weights than the run's, or in training mode."""
+    path, model = folder
+    for source in (path, path.parent, str(path.parent)):
+        agent = load_agent(source)
+        assert not agent.model.training
+        assert all(torch.equal(v, model.expected[k]) for k, v in agent.model.state_dict().items())
+    assert load_agent(path, greedy=True).greedy
+
+
+def test_load_agent_refuses_what_is_not_whole(folder, tmp_path):
+    """Kills: a traceback from inside transformers, and a half-written model that loads."""
+    path, _ = folder
+    with pytest.raises(CheckpointError, match="is not there"):
+        load_agent(tmp_path / "nothing")
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    with pytest.raises(CheckpointError, match="training has not finished; continue with `icrl train --resume`"):
+        load_agent(tmp_path / "run")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(CheckpointError, match=r"has no model/config\.json and no config\.json"):
+        load_agent(tmp_path / "empty")
+    weights = path / "model.safetensors"
+    whole = weights.read_bytes()
+    for part in (whole[: len(whole) // 2], b""):
+        weights.write_bytes(part)
+        with pytest.raises(CheckpointError, match="holds no model that this release can load"):
+            load_agent(path)
+    weights.unlink()
+    with pytest.raises(CheckpointError, match="holds no model"):
+        load_agent(path)
+    weights.write_bytes(whole)
+    (path / "config.json").write_text("{")
+    with pytest.raises(CheckpointError, match="holds no model"):
+        load_agent(path)
+
+
+def test_load_agent_refuses_weights_of_another_size(folder):
+    """Kills: missing or misfitting weights replaced by random ones with a warning only."""
+    path, _ = folder
+    config = json.loads((path / "config.json").read_text())
+    for change in ({"n_layer": 3}, {"width": 32}, {"horizon": 9}, {"n_layer": 1}):
+        (path / "config.json").write_text(json.dumps(config | change))
+        with pytest.raises(CheckpointError, match="holds no model"):
+            load_agent(path)
