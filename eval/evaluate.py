@@ -172,7 +172,7 @@ def _plan(
     source = f", and {provenance.learner} for {provenance.episodes:,} episodes on each" if config.source else ""
     _say(
         f"would evaluate {run} on {len(tasks)} {config.split} tasks of {family.label}, {config.seeds} seeds each: "
-        f"{lanes:,} lanes of {config.episodes} episodes, at most {plan['env_steps_at_most']:,} environment steps{source}",
+        f"{lanes:,} lanes of {config.episodes} episodes, at most {plan['env_steps_at_most']:,} steps{source}",
         f"would write to {out}: {', '.join(plan['files'])}",
     )
     return plan

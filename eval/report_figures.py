@@ -1,0 +1,310 @@
+"""The report's figures, drawn by matplotlib as SVG that keeps its text as text. No pyplot, no global state.
+
+Suffixes: S seeds, N tasks, K episodes.
+"""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BytesIO, StringIO
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from icrl.eval.summary import Evaluation
+from icrl.tasks import Task
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+INK, MUTED, FAINT = "#0f172a", "#64748b", "#e2e8f0"
+MODEL, OPTIMUM, SOURCE, RANDOM = "#4338ca", "#0d9488", "#d97706", "#94a3b8"
+HEAT = ("#f8fafc", "#dfe3fb", "#a5acf3", "#6d6ce6", "#4338ca", "#272068")
+FONTS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
+STYLE: dict[str, Any] = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "icrl",
+    "font.family": "DejaVu Sans",
+    "font.size": 10.5,
+    "axes.edgecolor": "#cbd5e1",
+    "axes.labelcolor": MUTED,
+    "axes.labelsize": 10.5,
+    "axes.linewidth": 0.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "text.color": INK,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
+    "xtick.major.pad": 6,
+    "ytick.major.pad": 6,
+    "figure.facecolor": "none",
+    "savefig.facecolor": "none",
+}
+
+
+@dataclass(frozen=True)
+class Line:
+    """One curve, and the label at its end."""
+
+    label: str
+    colour: str
+    values: NDArray[np.float64]
+    """Shape `(K,)`, from episode 1 on; it may be shorter than the figure."""
+    band: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
+    """Both ends of the interval, `(K,)` each."""
+    dashes: str | tuple = "-"
+    width: float = 1.6
+
+
+@contextmanager
+def _figure(width: float, height: float) -> Iterator["Figure"]:
+    """A figure of that size in inches, in the report's style; text falls back on no system font, without a word."""
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    with rc_context(STYLE):
+        yield Figure(figsize=(width, height))
+
+
+def as_svg(figure: "Figure", name: str) -> str:
+    """A figure as an `<svg>` element of its own: no fixed size, and ids that start with `name`."""
+    buffer = StringIO()
+    # No date: the same evaluation gives the same bytes.
+    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    svg = buffer.getvalue()
+    svg = svg[svg.index("<svg") :]
+    head, _, body = svg.partition(">")
+    head = re.sub(r' (width|height)="[^"]*"', "", head)
+    svg = f"{head}>{body}"
+    svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'\bid="', f'id="{name}-', svg)
+    svg = re.sub(r'(href="|url\()#', rf"\g<1>#{name}-", svg)
+    return re.sub(r"'?DejaVu Sans'?(, [^;\"]*)?", FONTS, svg).strip()
+
+
+def as_standalone_svg(svg: str, width: int) -> str:
+    """An `<svg>` element as a file of its own, on a white ground, `width` pixels wide unless told otherwise."""
+    ground = '<rect width="100%" height="100%" fill="white"/>'
+    head, _, body = svg.partition(">")
+    return f'<?xml version="1.0" encoding="utf-8"?>\n{head} width="{width}">{ground}{body}\n'
+
+
+def as_png(figure: "Figure") -> bytes:
+    """A figure as a PNG on a white ground."""
+    from matplotlib import rc_context
+
+    buffer = BytesIO()
+    with rc_context(STYLE):
+        figure.savefig(buffer, format="png", dpi=160, facecolor="white", metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def adaptation_figure(e: Evaluation) -> "Figure":
+    """Return against episode: the model with its band, between random and optimum, beside its source learner."""
+    episodes = e.returns.shape[-1]
+    unit = "pull" if e.family.horizon == 1 else "episode"
+    low, high = e.resamples.interval(e.returns)
+    curve = e.returns.mean(axis=(0, 1))
+    lines = [
+        Line("optimum, task known", OPTIMUM, np.full(episodes, e.anchors.optimum.mean()), dashes=(0, (5, 3))),
+        Line("random actions", RANDOM, np.full(episodes, e.anchors.random.mean()), dashes=(0, (5, 3))),
+    ]
+    if e.source is not None:
+        own = e.source.returns.mean(axis=(0, 1))[:episodes]
+        lines.append(Line(f"{e.source.learner}, the source", SOURCE, own))
+        if e.source.keep_every > 1:
+            kept = e.source.recorded.mean(axis=(0, 1))[:episodes]
+            every = f"{e.source.learner}, every {ordinal(e.source.keep_every)} {unit}"
+            lines.append(Line(every, SOURCE, kept, dashes=(0, (1, 1.6)), width=2.0))
+    lines.append(Line("frozen model, in context", MODEL, curve, (low, high), width=2.6))
+    return _curves(lines, episodes, f"{unit} on a task it never saw" if not e.seen else unit, f"return per {unit}")
+
+
+def regret_figure(e: Evaluation) -> "Figure":
+    """Cumulative regret against pulls: the lower the better."""
+    pulls = e.regret.shape[-1]
+    cumulative = e.regret.cumsum(axis=-1)
+    gap = (e.anchors.optimum - e.anchors.random).mean()
+    lines = [Line("random arms", RANDOM, gap * np.arange(1, pulls + 1), dashes=(0, (5, 3)))]
+    if e.source is not None:
+        own = e.source.regret.cumsum(axis=-1)[..., :pulls]
+        lines.append(Line(f"{e.source.learner}, the source", SOURCE, own.mean(axis=(0, 1)), e.resamples.interval(own)))
+    lines.append(
+        Line(
+            "frozen model, in context",
+            MODEL,
+            cumulative.mean(axis=(0, 1)),
+            e.resamples.interval(cumulative),
+            width=2.6,
+        )
+    )
+    shown = max(line.values[-1] for line in lines[1:])
+    return _curves(lines, pulls, "pull", "regret so far", top=2.4 * shown)
+
+
+def _curves(lines: list[Line], episodes: int, xlabel: str, ylabel: str, top: float | None = None) -> "Figure":
+    with _figure(9.6, 4.5) as figure:
+        axes = figure.add_axes((0.066, 0.125, 0.70, 0.845))
+        x = np.arange(1, episodes + 1)
+        for line in lines:
+            here = x[: len(line.values)]
+            if line.band is not None:
+                axes.fill_between(
+                    here, *(side[: len(here)] for side in line.band), color=line.colour, alpha=0.16, lw=0
+                )
+            axes.plot(here, line.values, color=line.colour, ls=line.dashes, lw=line.width, solid_capstyle="round")
+        axes.set_xlim(1, max(2, episodes))
+        low, high = axes.get_ylim()
+        axes.set_ylim(min(low, 0.0), high if top is None else min(high, top))
+        axes.set_xticks(_ticks(episodes))
+        axes.set(xlabel=xlabel, ylabel=ylabel)
+        axes.grid(axis="y", color=FAINT, lw=0.8)
+        axes.set_axisbelow(True)
+        axes.spines["left"].set_visible(False)
+        _label_ends(axes, lines, episodes)
+    return figure
+
+
+def _label_ends(axes: "Axes", lines: list[Line], episodes: int) -> None:
+    """Names each curve to the right of the axes at the height where it ends, moved apart where names would collide."""
+    low, high = axes.get_ylim()
+    height = (high - low) * 0.062
+    ends = np.clip([line.values[-1] for line in lines], low, high)
+    places = spread(ends, height, low, high)
+    right = max(2, episodes)
+    for line, end, place in zip(lines, ends, places, strict=True):
+        begin = min(len(line.values), right)
+        axes.annotate(
+            "",
+            xy=(begin, end),
+            xytext=(right + 0.022 * (right - 1), place),
+            arrowprops={
+                "arrowstyle": "-", "color": line.colour, "lw": 0.8, "alpha": 0.55, "shrinkA": 0, "shrinkB": 0,
+                "ls": (0, (1, 2)) if begin < right else "-",
+            },
+            annotation_clip=False,
+        )  # fmt: skip
+        axes.text(
+            right + 0.03 * (right - 1),
+            place,
+            line.label,
+            color=line.colour if line.colour != RANDOM else MUTED,
+            va="center",
+            fontsize=10.5,
+            fontweight="bold" if line.colour == MODEL else "normal",
+            clip_on=False,
+        )
+
+
+def spread(wanted: NDArray[np.float64], gap: float, low: float, high: float) -> NDArray[np.float64]:
+    """Positions near the wanted ones, in the same order, at least `gap` apart and inside [low, high].
+
+    Neighbours that are too near are pushed apart by equal parts until none is.
+    """
+    order = np.argsort(wanted, kind="stable")
+    places = np.asarray(wanted, float)[order]
+    for _ in range(200):
+        overlap = np.maximum(gap - np.diff(places), 0.0)
+        if not len(overlap) or overlap.max() < 1e-9 * max(1.0, abs(gap)):
+            break
+        places[:-1] -= 0.5 * overlap
+        places[1:] += 0.5 * overlap
+        places += max(low - places[0], 0.0)
+        places -= max(places[-1] - high, 0.0)
+    found = np.empty_like(places)
+    found[order] = places
+    return found
+
+
+def heat_figure(e: Evaluation) -> "Figure":
+    """Tasks × episodes, the quickest learner on top; colour is the return as a share of the way to the optimum."""
+    from matplotlib.colors import LinearSegmentedColormap
+
+    share_NK = e.normalised.mean(axis=0)
+    order = np.argsort(-share_NK.mean(axis=1), kind="stable")
+    num_tasks, episodes = share_NK.shape
+    named = num_tasks <= 32
+    left = 0.135 if named else 0.066
+    height = float(np.clip(1.25 + 0.21 * num_tasks, 2.4, 6.5))
+    with _figure(9.6, height) as figure:
+        bottom, top = 0.5 / height, 1 - 0.12 / height
+        axes = figure.add_axes((left, bottom, 0.895 - left, top - bottom))
+        colours = LinearSegmentedColormap.from_list("heat", HEAT)
+        picture = axes.imshow(
+            share_NK[order],
+            cmap=colours,
+            vmin=0,
+            vmax=1,
+            aspect="auto",
+            interpolation="none",
+            extent=(0.5, episodes + 0.5, num_tasks - 0.5, -0.5),
+        )
+        axes.set_xticks(_ticks(episodes))
+        axes.set_xlabel("pull" if e.family.horizon == 1 else "episode")
+        if named:
+            axes.set_yticks(np.arange(num_tasks), [task_name(e.tasks[n]) for n in order], fontsize=9)
+        else:
+            axes.set_yticks([])
+            axes.set_ylabel(f"{num_tasks:,} tasks, quickest on top")
+        for spine in axes.spines.values():
+            spine.set_visible(False)
+        scale = figure.add_axes((0.915, bottom, 0.013, top - bottom))
+        bar = figure.colorbar(picture, cax=scale, ticks=[0, 0.25, 0.5, 0.75, 1])
+        bar.ax.set_yticklabels(["random", "25%", "50%", "75%", "optimum"], fontsize=9)
+        bar.outline.set_visible(False)
+    return figure
+
+
+def picture_figures(e: Evaluation, n: int) -> list[tuple[str, "Figure"]]:
+    """Task n's recorded rollout as pictures from first to last episode: (caption, figure) each."""
+    history = e.rollout.histories[0, n]
+    episodes = e.returns.shape[-1]
+    figures = []
+    for group in e.family.episode_groups(episodes, e.config.pictures):
+        with _figure(2.4, 2.5) as figure:
+            axes = figure.add_axes((0.02, 0.09, 0.96, 0.9))
+            e.family.draw(axes, e.tasks[n], history.take_episodes(group))
+            # The caption says what the picture's own small print would.
+            earned = axes.get_xlabel()
+            axes.set_xlabel("")
+        unit = "Pull" if e.family.horizon == 1 else "Episode"
+        span = f"{group.start + 1}" if group.stop == group.start + 1 else f"{group.start + 1}–{group.stop}"
+        plural = "s" if group.stop > group.start + 1 else ""
+        figures.append((f"{unit}{plural} {span}|{earned}", figure))
+    return figures
+
+
+def typical_task(e: Evaluation) -> int:
+    """The recorded task of seed 0 whose last five episodes are the median ones."""
+    recorded = sorted(n for s, n in e.rollout.histories if s == 0)
+    last = e.normalised[0, recorded, -5:].mean(axis=-1)
+    return recorded[int(np.argsort(last, kind="stable")[(len(recorded) - 1) // 2])]
+
+
+def task_name(task: Task) -> str:
+    """A short name: "goal 3, 7" where the parameters are few, else its number."""
+    if len(task.params) <= 2:
+        parts = []
+        for name, value in task.params.items():
+            shown = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+            parts.append(f"{name} {shown}")
+        if len(text := " · ".join(parts)) <= 24:
+            return text
+    return f"task {task.id}"
+
+
+def ordinal(n: int) -> str:
+    """1st, 2nd, 3rd, 4th, 11th, 21st."""
+    ending = "th" if n % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(n % 10, "th")
+    return f"{n}{ending}"
+
+
+def _ticks(episodes: int) -> list[int]:
+    """1, then round numbers up to the last episode."""
+    step = next(s for s in (1, 2, 5, 10, 20, 25, 50, 100, 200, 250, 500, 1000, 10**6) if episodes / s <= 8)
+    return [1, *(k for k in range(step, episodes + 1, step) if k > 1)]
