@@ -46,17 +46,20 @@ class UCB1(_ArmStatistics):
 
     Args:
         exploration: c. 1 is the paper's; a smaller one has less regret on short trials.
+        log_time: False leaves the growing numerator out: mean_i + c / sqrt(n_i), the baseline of the
+            Decision-Pretrained Transformer (Lee et al., 2023).
     """
 
-    def __init__(self, setting: LearnerSetting, *, exploration: float = 1.0) -> None:
+    def __init__(self, setting: LearnerSetting, *, exploration: float = 1.0, log_time: bool = True) -> None:
         super().__init__(setting, "ucb1")
         if exploration < 0:
             raise UsageError(f"exploration={exploration} is negative: expected the factor of the confidence bonus")
-        self.exploration = exploration
+        self.exploration, self.log_time = exploration, log_time
 
     def act(self, observations: NDArray) -> NDArray[np.int64]:
-        total_N1 = self.pulls_NK.sum(axis=1, keepdims=True)
-        bonus_NK = self.exploration * np.sqrt(2 * np.log(np.maximum(total_N1, 1)) / np.maximum(self.pulls_NK, 1))
+        total_N1 = np.maximum(self.pulls_NK.sum(axis=1, keepdims=True), 1)
+        numerator_N1 = 2 * np.log(total_N1) if self.log_time else 1.0
+        bonus_NK = self.exploration * np.sqrt(numerator_N1 / np.maximum(self.pulls_NK, 1))
         return self._best(np.where(self.pulls_NK == 0, np.inf, self._means() + bonus_NK))
 
 
@@ -70,8 +73,6 @@ class ThompsonSampling(_ArmStatistics):
     def __init__(self, setting: LearnerSetting) -> None:
         super().__init__(setting, "thompson")
         self.noise = setting.family.noise if isinstance(setting.family, GaussianBandit) else None
-        # A Beta or Gamma variate takes a varying number of uniforms: one generator per lane, each with its own key.
-        self._keys = setting.streams("thompson posterior")
 
     def act(self, observations: NDArray) -> NDArray[np.int64]:
         if self.noise is not None:
@@ -85,7 +86,7 @@ class ThompsonSampling(_ArmStatistics):
         """Beta(a, b) variates by inverting the distribution function at one uniform each."""
         from scipy.special import betaincinv
 
-        uniform_NK = self._keys.uniform_block(a_NK.shape[1]).T
+        uniform_NK = self.streams.uniform_block(a_NK.shape[1]).T
         return betaincinv(a_NK, b_NK, uniform_NK)
 
 

@@ -35,7 +35,7 @@ def learner_options(name: str, options: dict[str, Any]) -> dict[str, Any]:
             known = f"choose from {', '.join(defaults)}" if defaults else "it takes none"
             raise UsageError(f"{name} has no option {key!r}{did_you_mean(key, defaults)}; {known}")
         expected = (int, float) if isinstance(defaults[key], float) else type(defaults[key])
-        if not isinstance(value, expected) or isinstance(value, bool):
+        if not isinstance(value, expected) or isinstance(value, bool) != isinstance(defaults[key], bool):
             raise UsageError(
                 f"{name}: {key}={value!r} is a {type(value).__name__}; expected a value like {defaults[key]!r}"
             )

@@ -73,7 +73,7 @@ class HistoryStore:
             self.task_ids = table.column("task_id").to_numpy()
             self.learner_seeds = table.column("learner_seed").to_numpy()
             self._views = {name: self._column(table, name) for name in (*_PER_STEP, "final_observations")}
-        except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+        except (pa.ArrowException, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             reason = " ".join(str(error).split())
             raise DatasetError(f"{path} is damaged ({reason}): restore it, or generate the data again") from None
         self._observation_shape = space_from_dict(self.provenance.observation_space).shape

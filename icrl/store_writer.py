@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from icrl.errors import DatasetError
 from icrl.files import commit, temporary_name, write_json
 
 if TYPE_CHECKING:
@@ -93,11 +94,19 @@ def list_shards(folder: Path, num_shards: int) -> None:
 
 
 def listed_shards(folder: Path) -> list[str] | None:
-    """The shards that `state.json` lists; None where there is no listing, and so no dataset."""
+    """The shards that `state.json` lists; None where there is no listing, and so no dataset.
+
+    Raises:
+        DatasetError: where the listing cannot be read.
+    """
     try:
         return [entry["filename"] for entry in json.loads((folder / STATE_FILE).read_text())["_data_files"]]
     except FileNotFoundError:
         return None
+    except (ValueError, TypeError, KeyError) as error:
+        raise DatasetError(
+            f"{folder / STATE_FILE} is damaged ({error}): remove it and go on with `icrl generate --resume`"
+        ) from None
 
 
 def _record_batch(columns: HistoryColumns) -> "pa.RecordBatch":

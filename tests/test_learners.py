@@ -1,0 +1,155 @@
+"""Source learners against published regrets, exact returns, and a plain scalar Q-learning."""
+
+import numpy as np
+import pytest
+
+from icrl.data_gen.learner import LearnerSetting
+from icrl.data_gen.learners import LEARNERS, make_learner
+from icrl.data_gen.record import record, record_histories
+from icrl.envs import make_family
+from icrl.errors import UsageError
+
+
+def regret(family, learner: str, pulls: int, bandits: int, **options) -> tuple[float, float]:
+    """Mean cumulative regret over held-out bandits, and its standard error."""
+    tasks = family.split(0).test[:bandits]
+    columns = record(family, tasks, learner, options, episodes=pulls, keep_every=1, seed=0, index=range(len(tasks)))
+    means = family.means(tasks)
+    arms = columns.actions.reshape(len(tasks), pulls).astype(int)
+    lost = (means.max(axis=1, keepdims=True) - np.take_along_axis(means, arms, axis=1)).sum(axis=1)
+    return lost.mean(), lost.std() / np.sqrt(len(lost))
+
+
+@pytest.mark.parametrize(
+    ("learner", "expected", "options"),
+    [
+        ("thompson", 9.45, {}),
+        ("ucb1", 10.61, {"exploration": 1.0, "log_time": False}),
+        ("empirical-mean", 17.9, {}),
+        ("random", 166.4, {}),
+    ],
+)
+def test_gaussian_bandit_regrets_are_the_published_ones(learner, expected, options):
+    """Kills: a posterior of the wrong width, a greedy learner that explores. DPT: 5 arms, σ = .3, 500 pulls."""
+    mean, error = regret(make_family("gaussian-bandit", test=2000), learner, 500, 2000, **options)
+    assert mean == pytest.approx(expected, abs=4 * error)
+
+
+def test_thompson_and_ucb_on_uniform_bernoulli_bandits():
+    """Kills: a Beta posterior with pulls for failures. Thompson, 300 pulls: 20 uniform arms 31.3, 30 arms 40.3."""
+    for arms, expected in ((20, 31.3), (30, 40.3)):
+        family = make_family("bernoulli-bandit", num_arms=arms, train=1, validation=0, test=1000)
+        mean, error = regret(family, "thompson", 300, 1000)
+        assert mean == pytest.approx(expected, abs=4 * error)
+
+
+def test_ucb1_with_a_small_bonus_reaches_the_published_reward():
+    """Kills: a bonus that uses the arm's own count for t. RL²'s table: UCB1 82.4 of 100 pulls on 10 arms."""
+    family = make_family("bernoulli-bandit", num_arms=10, train=1, validation=0, test=2000)
+    optimum = family.anchors(family.split(0).test).optimum.mean() * 100
+    mean, _ = regret(family, "ucb1", 100, 2000, exploration=0.2)
+    assert optimum - mean == pytest.approx(82.4, abs=1.5)
+    paper, _ = regret(family, "ucb1", 100, 2000)
+    assert paper > 2 * mean
+
+
+class ScalarQLearning:
+    """The textbook's update, one task at a time, in plain Python."""
+
+    def __init__(self, step_size, discount):
+        self.table, self.step_size, self.discount = {}, step_size, discount
+
+    def value(self, cell, action):
+        return self.table.get((cell, action), 0.0)
+
+    def learn(self, cell, action, reward, terminated, following):
+        future = 0.0 if terminated else max(self.value(following, a) for a in range(5))
+        target = reward + self.discount * future
+        self.table[cell, action] = self.value(cell, action) + self.step_size * (target - self.value(cell, action))
+
+
+@pytest.mark.parametrize("name", ["dark-room", "key-to-door-ad-eps"])
+def test_q_learning_equals_a_plain_scalar_implementation(name):
+    """Kills: a lane that writes into another's table, a bootstrap on termination, none on truncation."""
+    family = make_family(name)
+    tasks = family.split(0).train[:7]
+    env = family.make(tasks, 0)
+    setting = LearnerSetting(family, tasks, 60, 0, np.arange(7))
+    learner = make_learner("q-learning", {"step_size": 0.3, "discount": 0.8}, setting)
+    plain = [ScalarQLearning(0.3, 0.8) for _ in tasks]
+    observations, _ = env.reset()
+    for _ in range(1500):
+        actions = learner.act(observations)
+        following, rewards, terminated, truncated, info = env.step(actions)
+        successors = np.where((terminated | truncated)[:, None], info.get("final_obs", following), following)
+        learner.learn(observations, actions, rewards, terminated, truncated, successors)
+        for lane, reference in enumerate(plain):
+            cell, after = tuple(observations[lane]), tuple(successors[lane])
+            reference.learn(cell, actions[lane], float(rewards[lane]), terminated[lane], after)
+        observations = following
+    table = learner.table.reshape(7, 9, 9, 5)
+    for lane, reference in enumerate(plain):
+        for (cell, action), value in reference.table.items():
+            assert table[lane][cell][action] == pytest.approx(value, abs=1e-12)
+    assert table.max() > 0
+
+
+def test_q_learning_ends_at_the_optimum():
+    """Kills: an exploration schedule that never ends; ties that are always broken towards the same action."""
+    family = make_family("dark-room")
+    tasks = family.split(0).train
+    histories = record_histories(
+        family, tasks * 10, "q-learning", {"explore_fraction": 0.5}, episodes=400, keep_every=21, seed=1
+    )
+    returns = np.stack([history.episode_returns() for history in histories])
+    assert returns[:, 0].mean() == pytest.approx(family.anchors(tasks).random.mean(), abs=0.15)
+    assert returns[:, -1].mean() > 0.98 * family.anchors(tasks).optimum.mean()
+
+
+def test_noise_distillation_follows_its_schedule():
+    """Kills: noise that never falls. ε = .5 around the optimum is worth 6.34 on 9×9 Dark Room over all goals."""
+    family = make_family("dark-room", validation=0, test=80)
+    tasks = [*family.split(0).train, *family.split(0).test] * 30
+    half = record_histories(
+        family, tasks, "noise-distillation", {"final_epsilon": 0.5, "final_fraction": 1.0}, episodes=2, keep_every=1
+    )
+    returns = np.stack([history.episode_returns() for history in half])
+    assert returns[:, 1].mean() == pytest.approx(6.34, abs=4 * returns[:, 1].std() / np.sqrt(len(returns)))
+    falling = record_histories(family, tasks, "noise-distillation", {"final_fraction": 0.2}, episodes=10, keep_every=1)
+    returns = np.stack([history.episode_returns() for history in falling]).mean(axis=0)
+    assert returns[0] == pytest.approx(0.25, abs=0.06)
+    assert returns[-2:].tolist() == pytest.approx([16.54] * 2, abs=0.01)
+
+
+@pytest.mark.parametrize("name", list(LEARNERS))
+def test_a_lane_does_not_depend_on_its_batch(name):
+    """Kills: random numbers or tables shared between lanes, which would tie the data to the number of workers."""
+    bandit = name in ("ucb1", "thompson", "empirical-mean")
+    family = make_family("bernoulli-bandit" if bandit else "key-to-door-ad-eps")
+    tasks = family.split(0).train[:6]
+    options = {"episodes": 12, "keep_every": 2, "seed": 5}
+    together = record_histories(family, tasks, name, {}, index=[3, 1, 4, 15, 9, 2], **options)
+    alone = record_histories(family, tasks[3:4], name, {}, index=[15], **options)[0]
+    for column in ("observations", "actions", "rewards", "terminated", "truncated", "episode", "final_observations"):
+        np.testing.assert_array_equal(getattr(together[3], column), getattr(alone, column))
+    assert set(alone.episode) == {0, 2, 4, 6, 8, 10}
+
+
+def test_wrong_learners_and_options_are_named():
+    """Kills: an option that is swallowed; a table over a space that is not countable."""
+    bandit, room = make_family("bernoulli-bandit"), make_family("dark-room")
+
+    def make(family, name, **options):
+        tasks = family.split(0).train[:2]
+        return make_learner(name, options, LearnerSetting(family, tasks, 5, 0, np.arange(2)))
+
+    with pytest.raises(UsageError, match="did you mean 'q-learning'"):
+        make(room, "q-learner")
+    with pytest.raises(UsageError, match=r"no option 'stepsize' \(did you mean 'step_size'"):
+        make(room, "q-learning", stepsize=0.1)
+    with pytest.raises(UsageError, match="step_size='a' is a str"):
+        make(room, "q-learning", step_size="a")
+    with pytest.raises(UsageError, match="dark-room is none"):
+        make(room, "thompson")
+    with pytest.raises(UsageError, match="explore_fraction=0"):
+        make(bandit, "q-learning", explore_fraction=0)

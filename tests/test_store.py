@@ -1,0 +1,99 @@
+"""The store: zero-copy windows equal to what was recorded, and no dataset without its listing."""
+
+import json
+
+import numpy as np
+import pytest
+
+from icrl.data_gen.generate import generate
+from icrl.data_gen.record import record_histories
+from icrl.errors import DatasetError
+from icrl.store import HistoryStore
+
+SMALL = {"histories_per_task": 1, "episodes": 6, "keep_every": 2, "histories_per_shard": 20, "workers": 1}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """60 histories in three shards, of episodes that end at different times."""
+    out = tmp_path_factory.mktemp("data") / "door"
+    return generate("key-to-door-noise", out, **SMALL, **{"family_options": {"train": 60}})
+
+
+def test_windows_are_the_recorded_rows_without_a_copy(folder):
+    """Kills: an offset of one, a window that straddles two histories, a copy per read."""
+    store = HistoryStore.open(folder)
+    family, split = store.provenance.make_family(), store.split
+    whole = record_histories(
+        family, split.train, "noise-distillation", store.provenance.learner_options, episodes=6, keep_every=2
+    )
+    assert len(store) == 60
+    assert store.lengths.tolist() == [len(history) for history in whole]
+    assert len(set(store.lengths.tolist())) > 1
+    for index in range(60):
+        stored = store.history(index)
+        assert stored.task_params == whole[index].task_params
+        for name in ("observations", "actions", "rewards", "terminated", "truncated", "episode", "final_observations"):
+            np.testing.assert_array_equal(getattr(stored, name), getattr(whole[index], name))
+    for index, start, length in ((0, 0, 5), (37, 3, 20), (59, int(store.lengths[59]) - 4, 4)):
+        window = store.window(index, start, length)
+        for name, values in window._asdict().items():
+            assert len(values) == length
+            assert not values.flags.owndata
+            assert not values.flags.writeable
+            np.testing.assert_array_equal(values, getattr(whole[index], name)[start : start + length])
+    with pytest.raises(IndexError, match="no window"):
+        store.window(0, 0, int(store.lengths[0]) + 1)
+
+
+def test_the_folder_is_a_hugging_face_dataset(folder):
+    """Kills: a format of our own; a row per transition."""
+    import datasets
+
+    rows = datasets.load_from_disk(str(folder))
+    assert rows.num_rows == 60
+    store = HistoryStore.open(folder)
+    assert rows[3]["rewards"] == store.window(3, 0, int(store.lengths[3])).rewards.tolist()
+    assert rows.features["observations"].feature.dtype == "uint8"
+
+
+def copy_of(folder, tmp_path):
+    import shutil
+
+    return shutil.copytree(folder, tmp_path / "copy")
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda path: (path / "state.json").unlink(), "has no state.json.*--resume"),
+        (lambda path: (path / "data-00001-of-00003.arrow").unlink(), "data-00001-of-00003.arrow, which is not there"),
+        (lambda path: truncate(path / "data-00002-of-00003.arrow"), "damaged"),
+        (lambda path: (path / "state.json").write_text("{"), "damaged"),
+        (lambda path: (path / "dataset_info.json").write_text("[]"), "damaged"),
+        (lambda path: (path / "tasks.parquet").write_bytes(b"x"), "tasks.parquet is missing or damaged"),
+        (lambda path: (path / "provenance.json").unlink(), "has no provenance.json"),
+        (lambda path: (path / "provenance.json").write_text("{}"), "not of format 1"),
+    ],
+)
+def test_a_damaged_dataset_is_refused_in_one_line(folder, tmp_path, damage, message):
+    """Kills: a traceback from Arrow, or worse, a dataset that opens with shards missing."""
+    path = copy_of(folder, tmp_path)
+    damage(path)
+    with pytest.raises(DatasetError, match=message) as caught:
+        HistoryStore.open(path)
+    assert "\n" not in str(caught.value)
+
+
+def truncate(path):
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+
+
+def test_another_version_of_the_family_is_refused(folder, tmp_path):
+    """Kills: old data read under a new definition of its task."""
+    path = copy_of(folder, tmp_path)
+    values = json.loads((path / "provenance.json").read_text())
+    (path / "provenance.json").write_text(json.dumps({**values, "family_version": 0}))
+    with pytest.raises(DatasetError, match=r"key-to-door-ad-eps@0.*generate the data again"):
+        HistoryStore.open(path).provenance.make_family()
