@@ -75,7 +75,7 @@ class MetricsLog:
 
     def __init__(self, folder: Path, *, wandb: str, project: str, config: Mapping[str, Any]) -> None:
         self._run = start_wandb(folder, mode=wandb, project=project, config=config) if wandb != "disabled" else None
-        self._file = open(folder / METRICS_FILE, "a", encoding="utf-8")  # noqa: SIM115: closed by __exit__
+        self._file = open(folder / METRICS_FILE, "a", encoding="utf-8")  # noqa: SIM115
 
     def __enter__(self) -> "MetricsLog":
         return self

@@ -1,0 +1,55 @@
+"""What is measured while training: the loss on held-out histories, and in-context return as two curves.
+
+Both take a plain copy of the weights, so that training goes on in whatever way the model is wrapped or sharded.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+
+from icrl.eval.rollout import rollout
+from icrl.models.agent import InContextAgent
+from icrl.models.methods import Method
+from icrl.models.transformer import InContextTransformer
+from icrl.seeding import permutation
+from icrl.store import HistoryStore
+from icrl.tasks import Task, TaskFamily
+from icrl.train.windows import WindowReader
+
+_WINDOWS_AT_ONCE = 32
+
+
+def validation_loss(model: InContextTransformer, method: Method, reader: WindowReader, num_windows: int) -> float:
+    """Mean loss per transition over evenly spaced windows of the reader's histories."""
+    total = len(reader.index)
+    numbers = np.unique(np.linspace(0, total - 1, min(num_windows, total)).round().astype(np.int64))
+    loss_sum, count = 0.0, 0
+    with torch.no_grad():
+        for first in range(0, len(numbers), _WINDOWS_AT_ONCE):
+            batch = reader.batch(numbers[first : first + _WINDOWS_AT_ONCE])
+            loss, _ = method.loss(model, batch.to(model.device))
+            transitions = int(batch.lengths.sum())
+            loss_sum, count = loss_sum + float(loss) * transitions, count + transitions
+    return loss_sum / count
+
+
+def curve_tasks(store: HistoryStore, most: int) -> Mapping[str, Sequence[Task]]:
+    """Tasks of the two curves: at most `most` of those that the data is of, and as many validation tasks."""
+    recorded = set(store.task_ids.tolist())
+    known = [task for task in store.split.named(store.provenance.recorded_split) if task.id in recorded]
+    sets = {"train": known, "validation": store.split.validation}
+    return {
+        name: [tasks[i] for i in np.sort(permutation(0, f"curve/{name}", len(tasks))[:most])]
+        for name, tasks in sets.items()
+        if len(tasks)
+    }
+
+
+def in_context_return(
+    model: InContextTransformer, family: TaskFamily, tasks: Sequence[Task], *, episodes: int, seed: int
+) -> float:
+    """Mean return of the last quarter of `episodes` episodes on each task, from an empty context."""
+    agent = InContextAgent(model)
+    returns_SNK = rollout(family, tasks, agent, episodes=episodes, seeds=1, seed=seed).returns
+    return float(returns_SNK[:, :, -max(1, episodes // 4) :].mean())
