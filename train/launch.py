@@ -229,7 +229,7 @@ def _fsdp_on_the_cpu(accelerator: Any) -> None:
 
 
 def main(argv: Sequence[str]) -> int:
-    """The launcher's own process: `python -m icrl.train.launch FILE KIND N ARGUMENTS…`; returns the children's code."""
+    """The launcher's own process: `… FILE KIND N ARGUMENTS…`; returns the children's exit code."""
     file, kind, num_processes, *arguments = argv
     import torch
     import torch.distributed.run as torchrun

@@ -12,8 +12,8 @@ def learning_rate_at(step: int, options: PretrainOptions) -> float:
     """The learning rate of step `step`, 0 … steps - 1.
 
     With p the largest rate, W warm-up steps and N steps in all: p (step + 1) / W during the warm-up. After it,
-    "cosine" is p (1 + cos π u) / 2, u going from 0 to 1 over the rest; "wsd" (Hu et al., 2024) is p until the last D = decay
-    fraction · N steps and p (N - step) / D over those, so that the last step still moves by p / D.
+    "cosine" is p (1 + cos π u) / 2, u going from 0 to 1 over the rest. "wsd" (Hu et al., 2024) is p until the last
+    D = decay fraction · N steps and p (N - step) / D over those, so that the last step still moves by p / D.
     """
     peak, steps = options.learning_rate, options.steps
     warmup = min(options.warmup, steps)

@@ -1,0 +1,231 @@
+"""`icrl train`: pretrains a causal transformer on learning histories.
+
+Every launcher runs this program, as `python -m icrl.train.pretrain`, in each of its processes.
+"""
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from icrl.config import load_config, parse_command, save_config
+from icrl.errors import UsageError
+from icrl.progress import clock
+from icrl.train.config import TrainConfig
+from icrl.train.launch import (
+    ChildError,
+    Launch,
+    check_processes,
+    count_processes,
+    inside_a_launcher,
+    make_accelerator,
+    read_launch,
+    start,
+)
+
+
+def train(
+    config: str | Path | TrainConfig | None = "ad-small",
+    data: str | Path | None = None,
+    out: str | Path | None = None,
+    *,
+    resume: bool = False,
+    dry_run: bool = False,
+    launch: str | None = None,
+    num_processes: int | None = None,
+    **overrides: Any,
+) -> Path:
+    """Trains a model on a dataset and writes a run folder, whose `model/` comes last.
+
+    Args:
+        config: a preset's name, a YAML file or a `TrainConfig`.
+        data: a dataset made by `icrl generate`.
+        out: the run folder.
+        resume: go on from the newest checkpoint; where there is none yet, begin.
+        dry_run: only print what would be done.
+        launch: "cpu", "ddp", "zero1", "zero2", "zero3", "fsdp2" or a config file of `accelerate launch`; None is this
+            process, or what the launcher that started this process makes of it.
+        num_processes: how many processes the launch starts; None is one per GPU, or what the launch says.
+        overrides: dotted keys of the config, as in `**{"train.steps": 2000}`.
+
+    Returns:
+        the run folder.
+    """
+    # 1. What to do.
+    config = load_config(TrainConfig, config, overrides)
+    if data is None or out is None:
+        name = "data" if data is None else "out"
+        raise UsageError(f"--{name} is missing: expected {'a dataset' if name == 'data' else 'a run'} folder's path")
+    data, out = Path(data), Path(out)
+    started_here = not inside_a_launcher()
+    launched = read_launch(launch or "cpu") if launch or started_here else None
+
+    # 2. Look before anything is written: the data, the share of each process, the run folder.
+    from icrl.train.runs import Plan, check_folder, describe
+
+    processes = count_processes(launched, num_processes) if launched and started_here else None
+    plan = Plan.of(config, data, out, processes or 1)
+    if dry_run:
+        print(describe(plan))
+        return out
+    if check_folder(plan, resume) == "complete":
+        print(f"{out} is complete: {out / 'model'}", file=sys.stderr)
+        return out
+
+    # 3. Several processes: start them; each comes back here, inside a launcher.
+    if launched and started_here and not launched.in_this_process:
+        with tempfile.TemporaryDirectory(prefix="icrl-") as folder:
+            save_config(config, Path(folder) / "config.yaml")
+            arguments = ["--config", str(Path(folder) / "config.yaml"), "--data", str(data), "--out", str(out)]
+            arguments += ["--launch", launch, "--num-processes", str(processes), *(["--resume"] if resume else [])]
+            start(launched, processes, arguments)
+        return out
+
+    # 4. This process's part.
+    _train_here(plan, resume, launched, num_processes)
+    return out
+
+
+def _train_here(plan: Any, resume: bool, launch: Launch | None, num_processes: int | None) -> None:
+    """Trains in this process, together with the others of its launch."""
+    import torch
+
+    from icrl.models.methods import METHODS
+    from icrl.models.transformer import InContextTransformer
+    from icrl.progress import progress
+    from icrl.seeding import derive_seed
+    from icrl.train import checkpoints, runs
+    from icrl.train.curves import curve_tasks, in_context_return, validation_loss
+    from icrl.train.loop import fit
+    from icrl.train.metrics import METRICS_FILE, Meter, MetricsLog, check_wandb, cut_back
+    from icrl.train.optim import make_optimizer
+    from icrl.train.windows import Share, TrainingWindows
+
+    config, options, out = plan.config, plan.config.train, plan.out
+    began = time.monotonic()
+
+    # 1. The processes, and what each of them reads.
+    accelerator = make_accelerator(launch, precision=options.precision, accumulation=options.accumulation)
+    check_processes(accelerator, launch, num_processes)
+    share = Share(options.batch_size, options.accumulation, accelerator.process_index, accelerator.num_processes)
+    first = accelerator.is_main_process
+    check_wandb(options.wandb)
+
+    # 2. Model and optimiser: the same first weights in every process.
+    torch.manual_seed(derive_seed(config.seed, "weights"))
+    bare = InContextTransformer(plan.model_config)
+    frozen = InContextTransformer(plan.model_config).eval().to(accelerator.device) if first else None
+    runs.tell_deepspeed(accelerator, options, share)
+    sharded = accelerator.distributed_type.name in ("DEEPSPEED", "FSDP")
+    model, optimizer = accelerator.prepare(bare, make_optimizer(bare, options, sharded=sharded))
+
+    # 3. The run folder, after every process has looked at it; the newest checkpoint.
+    accelerator.wait_for_everyone()
+    lock = runs.lock_folder(plan) if first else None
+    found = checkpoints.checkpoints_of(out) if resume else []
+    meter, done = Meter(), 0
+    if found:
+        state = checkpoints.read_state(found[-1], accelerator)
+        checkpoints.load_checkpoint(accelerator, found[-1])
+        meter.load_state_dict(state["meter"], accelerator.device)
+        done = state["step"]
+    accelerator.wait_for_everyone()
+    if first:
+        runs.begin_folder(plan)
+        cut_back(out / METRICS_FILE, done)
+
+    # 4. What happens every so often.
+    method = METHODS[config.method]
+    tasks = curve_tasks(plan.store, options.evaluate_tasks)
+
+    def evaluate() -> dict[str, float]:
+        weights = accelerator.get_state_dict(model)
+        values = {}
+        if first:
+            frozen.load_state_dict(weights)
+            if plan.held_out is not None:
+                values["validation_loss"] = validation_loss(frozen, method, plan.held_out, options.validation_windows)
+            for name, some in tasks.items():
+                values[f"{name}_return"] = in_context_return(
+                    frozen, plan.family, some, episodes=options.evaluate_episodes, seed=config.seed
+                )
+        accelerator.wait_for_everyone()
+        return values
+
+    def save(step: int) -> None:
+        if log is not None:
+            log.sync()
+        state = {"meter": meter.state_dict()}
+        checkpoints.save_checkpoint(accelerator, out, step, state, options.keep_checkpoints)
+
+    def loss_of(model, batch):
+        return method.loss(model, batch, label_smoothing=options.label_smoothing, token_mask=options.token_mask)
+
+    # 5. Train.
+    batches = torch.utils.data.DataLoader(
+        TrainingWindows(plan.windows, share, config.seed),
+        batch_size=None,
+        sampler=range(done * options.accumulation, options.steps * options.accumulation),
+        num_workers=options.workers,
+    )
+    log = runs.open_log(plan) if first else None
+    with log or runs.nothing(), progress("training", options.steps, done=done, enabled=first) as advance:
+        fit(
+            accelerator,
+            model,
+            optimizer,
+            iter(batches),
+            loss_of,
+            options,
+            seed=config.seed,
+            start=done,
+            meter=meter,
+            evaluate=evaluate,
+            report=log.write if log else lambda row: None,
+            save=save,
+            advance=advance,
+        )
+
+    # 6. The model in one piece: the run is complete.
+    runs.save_model(accelerator, model, out)
+    if first:
+        runs.unlock_folder(lock)
+        took = clock(time.monotonic() - began)
+        print(f"trained {options.steps - done:,} steps in {took}: {out / 'model'}", file=sys.stderr)
+    accelerator.end_training()
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", metavar="FOLDER", help="a dataset made by `icrl generate`")
+    parser.add_argument("--out", metavar="FOLDER", help="where the run is written")
+    parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint")
+    parser.add_argument("--dry-run", action="store_true", help="print what would be done, and write nothing")
+    parser.add_argument("--launch", metavar="NAME|FILE", help="cpu, ddp, zero1, zero2, zero3, fsdp2, or a YAML file")
+    parser.add_argument("--num-processes", type=int, metavar="N", help="processes that the launch starts")
+
+
+def main(argv: Sequence[str]) -> int:
+    """The command; returns its exit code."""
+    arguments, config = parse_command("icrl train", __doc__.partition("\n")[0], TrainConfig, argv, _add_arguments)
+    try:
+        train(
+            config,
+            arguments.data,
+            arguments.out,
+            resume=arguments.resume,
+            dry_run=arguments.dry_run,
+            launch=arguments.launch,
+            num_processes=arguments.num_processes,
+        )
+    except ChildError as error:
+        return error.code  # its message is on the screen already
+    return 0
+
+
+if __name__ == "__main__":
+    from icrl.cli import run_main
+
+    sys.exit(run_main(main))

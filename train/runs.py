@@ -1,0 +1,195 @@
+"""A training run before, around and after its loop: the plan, the run folder, the finished model."""
+
+import fcntl
+import math
+import os
+import shutil
+from contextlib import nullcontext as nothing  # noqa: F401: for a process that keeps no log
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any, Literal
+
+import torch
+import yaml
+from torch import nn
+
+from icrl.config import config_to_dict, first_difference, save_config
+from icrl.errors import CheckpointError, DatasetError, UsageError
+from icrl.files import commit
+from icrl.models.config import InContextConfig
+from icrl.models.methods import METHODS
+from icrl.models.transformer import InContextTransformer
+from icrl.provenance import PROVENANCE_FILE, read_provenance, write_provenance
+from icrl.store import HistoryStore
+from icrl.tasks import TaskFamily
+from icrl.train import checkpoints
+from icrl.train.config import PretrainOptions, TrainConfig, lasting
+from icrl.train.metrics import METRICS_FILE, MetricsLog
+from icrl.train.windows import Share, WindowReader, split_histories
+
+CONFIG_FILE, MODEL_FOLDER, LOCK_FILE = "config.yaml", "model", ".lock"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that is known of a run before it begins. Made by `Plan.of`."""
+
+    config: TrainConfig
+    out: Path
+    store: HistoryStore
+    family: TaskFamily
+    windows: WindowReader
+    """Of the histories that are trained on."""
+    held_out: WindowReader | None
+    """Of those that are not; None where there are none."""
+    model_config: InContextConfig
+    num_processes: int = field(default=1)
+
+    @classmethod
+    def of(cls, config: TrainConfig, data: Path, out: Path, num_processes: int) -> "Plan":
+        """Reads the data and checks that it and the config go together.
+
+        Raises:
+            DatasetError, UsageError: where they do not.
+        """
+        METHODS[config.method]
+        Share(config.train.batch_size, config.train.accumulation, 0, num_processes)
+        store = HistoryStore.open(data)
+        if not len(store):
+            raise DatasetError(f"{data} has no histories: generate some with `icrl generate`")
+        provenance = store.provenance
+        known, held_out = split_histories(len(store), config.train.validation_fraction)
+        length = config.model.context_length
+        return cls(
+            config=config,
+            out=out,
+            store=store,
+            family=provenance.make_family(),
+            windows=WindowReader(store, known, length),
+            held_out=WindowReader(store, held_out, length) if len(held_out) else None,
+            model_config=InContextConfig.of(
+                config.model,
+                observation_space=provenance.observation_space,
+                action_space=provenance.action_space,
+                horizon=provenance.horizon,
+                method=config.method,
+            ),
+            num_processes=num_processes,
+        )
+
+
+def describe(plan: Plan) -> str:
+    """What a run would do: sizes and files."""
+    options, length = plan.config.train, plan.config.model.context_length
+    with torch.device("meta"):
+        parameters = sum(p.numel() for p in InContextTransformer(plan.model_config).parameters())
+    windows = len(plan.windows.index)
+    seen = options.steps * options.batch_size
+    held = 0 if plan.held_out is None else len(plan.held_out.histories)
+    megabytes = 4 * parameters / 1e6
+    kept = min(options.keep_checkpoints, math.ceil(options.steps / max(options.checkpoint_every, 1)))
+    lines = [
+        f"model        {parameters:,} parameters",
+        f"data         {plan.store.path}: {plan.store.num_transitions:,} transitions of {plan.family.label}, "
+        f"{len(plan.windows.histories):,} histories to train on, {held:,} for the validation loss",
+        f"windows      {windows:,} of {length} transitions",
+        f"training     {options.steps:,} steps of {options.batch_size} windows on {plan.num_processes} "
+        f"process{'es' if plan.num_processes > 1 else ''}: {seen * length:,} tokens, {seen / windows:.2f} epochs",
+        f"files        {plan.out / CONFIG_FILE}, {PROVENANCE_FILE}, tasks.parquet, {METRICS_FILE}",
+    ]
+    if options.checkpoint_every:
+        lines.append(f"             {plan.out / checkpoints.FOLDER}: {kept} of about {3 * megabytes:.1f} MB")
+    lines.append(f"             {plan.out / MODEL_FOLDER}: about {megabytes:.1f} MB")
+    return "\n".join([*lines, "nothing was written (--dry-run)"])
+
+
+def check_folder(plan: Plan, resume: bool) -> Literal["new", "started", "complete"]:
+    """What is in the run folder; writes nothing.
+
+    Raises:
+        UsageError: where something is there and `resume` is false, or it is no run.
+        CheckpointError: where it is a run of another config or other data.
+    """
+    out = plan.out
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"--out {out} is a file: expected a folder, or a name for a new one")
+    there = [path.name for path in out.iterdir() if not path.name.startswith(".")] if out.is_dir() else []
+    if not there:
+        return "new"
+    if CONFIG_FILE not in there:
+        raise UsageError(f"--out {out} holds other files ({min(there)}): expected a new or empty folder, or a run")
+    complete = (out / MODEL_FOLDER / "config.json").is_file()
+    if not resume:
+        what = "is a finished run" if complete else "is a run that has not finished; go on with --resume"
+        raise UsageError(f"--out {out} {what}{': give' if complete else ', or give'} another folder")
+    try:
+        before = lasting(yaml.safe_load((out / CONFIG_FILE).read_text()))
+    except (OSError, yaml.YAMLError, TypeError, KeyError) as error:
+        raise CheckpointError(f"{out / CONFIG_FILE} is not readable ({error}): restore it, or begin anew") from None
+    if difference := first_difference(before, lasting(config_to_dict(plan.config))):
+        raise CheckpointError(
+            f"{out} was made from another config: {difference}; give the first value again, or another --out"
+        )
+    if (out / PROVENANCE_FILE).is_file():
+        then, now = (vars(provenance) for provenance in (read_provenance(out), plan.store.provenance))
+        if difference := first_difference(then, now):
+            raise CheckpointError(
+                f"{out} was trained on other data: {difference}; give the first --data again, or another --out"
+            )
+    return "complete" if complete else "started"
+
+
+def lock_folder(plan: Plan) -> IO[str]:
+    """Makes the folder, and keeps every other process from training in it until this one ends.
+
+    A killed launcher may leave its children running; two runs in one folder would spoil each other's files.
+    """
+    plan.out.mkdir(parents=True, exist_ok=True)
+    lock = open(plan.out / LOCK_FILE, "w")  # noqa: SIM115: held until the run ends
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        raise UsageError(
+            f"another process is training in {plan.out}: wait for it or stop it, or give another --out"
+        ) from None
+    return lock
+
+
+def unlock_folder(lock: IO[str]) -> None:
+    os.unlink(lock.name)
+    lock.close()
+
+
+def begin_folder(plan: Plan) -> None:
+    """Writes what a run is made from; the config first, which makes the folder a run."""
+    save_config(plan.config, plan.out / CONFIG_FILE)
+    write_provenance(plan.out, plan.store.provenance, plan.store.split)
+
+
+def open_log(plan: Plan) -> MetricsLog:
+    options = plan.config.train
+    return MetricsLog(plan.out, wandb=options.wandb, project=options.wandb_project, config=config_to_dict(plan.config))
+
+
+def tell_deepspeed(accelerator: Any, options: PretrainOptions, share: Share) -> None:
+    """DeepSpeed accumulates and clips by itself, by its own config."""
+    if accelerator.distributed_type.name != "DEEPSPEED":
+        return
+    accelerator.deepspeed_plugin.deepspeed_config.update(
+        train_micro_batch_size_per_gpu=share.per_pass,
+        gradient_accumulation_steps=options.accumulation,
+        gradient_clipping=options.clip,
+    )
+
+
+def save_model(accelerator: Any, model: nn.Module, out: Path) -> None:
+    """Writes `model/` in one piece, whatever the weights are sharded over; every process calls it."""
+    weights = accelerator.get_state_dict(model)
+    if accelerator.is_main_process:
+        temporary = out / f".{MODEL_FOLDER}.partial"
+        shutil.rmtree(temporary, ignore_errors=True)
+        # DeepSpeed in bf16 holds the weights themselves in bf16.
+        weights = {name: value.float() if value.is_floating_point() else value for name, value in weights.items()}
+        accelerator.unwrap_model(model).save_pretrained(temporary, state_dict=weights)
+        commit(temporary, out / MODEL_FOLDER)
+    accelerator.wait_for_everyone()
