@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from icrl.eval.measures import normalise
 from icrl.eval.summary import Evaluation
 from icrl.tasks import Task
 
@@ -148,8 +149,10 @@ def regret_figure(e: Evaluation) -> "Figure":
 
 
 def _curves(lines: list[Line], episodes: int, xlabel: str, ylabel: str, top: float | None = None) -> "Figure":
+    from matplotlib.ticker import MaxNLocator
+
     with _figure(9.6, 4.5) as figure:
-        axes = figure.add_axes((0.066, 0.125, 0.70, 0.845))
+        axes = figure.add_axes((0.062, 0.125, 0.672, 0.845))
         x = np.arange(1, episodes + 1)
         for line in lines:
             here = x[: len(line.values)]
@@ -158,10 +161,15 @@ def _curves(lines: list[Line], episodes: int, xlabel: str, ylabel: str, top: flo
                     here, *(side[: len(here)] for side in line.band), color=line.colour, alpha=0.16, lw=0
                 )
             axes.plot(here, line.values, color=line.colour, ls=line.dashes, lw=line.width, solid_capstyle="round")
+            axes.plot(
+                here[-1:], line.values[-1:], "o", color=line.colour, ms=line.width + 1.6, clip_on=top is not None
+            )
         axes.set_xlim(1, max(2, episodes))
         low, high = axes.get_ylim()
-        axes.set_ylim(min(low, 0.0), high if top is None else min(high, top))
+        lowest = min(np.min(line.values) for line in lines)
+        axes.set_ylim(min(low, 0.0) if lowest < 0 else -0.015 * high, high if top is None else min(high, top))
         axes.set_xticks(_ticks(episodes))
+        axes.yaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))
         axes.set(xlabel=xlabel, ylabel=ylabel)
         axes.grid(axis="y", color=FAINT, lw=0.8)
         axes.set_axisbelow(True)
@@ -173,6 +181,11 @@ def _curves(lines: list[Line], episodes: int, xlabel: str, ylabel: str, top: flo
 def _label_ends(axes: "Axes", lines: list[Line], episodes: int) -> None:
     """Names each curve to the right of the axes at the height where it ends, moved apart where names would collide."""
     low, high = axes.get_ylim()
+    for line in lines:
+        if line.values[-1] > high:
+            leaves = 1 + int(np.argmax(line.values > high))
+            axes.text(leaves - 0.015 * episodes, high, line.label, color=MUTED, ha="right", va="top", fontsize=10.5)
+    lines = [line for line in lines if line.values[-1] <= high]
     height = (high - low) * 0.062
     ends = np.clip([line.values[-1] for line in lines], low, high)
     places = spread(ends, height, low, high)
@@ -225,7 +238,9 @@ def heat_figure(e: Evaluation) -> "Figure":
     """Tasks × episodes, the quickest learner on top; colour is the return as a share of the way to the optimum."""
     from matplotlib.colors import LinearSegmentedColormap
 
-    share_NK = e.normalised.mean(axis=0)
+    # A single pull pays by luck: what the arm pays on average shows what was learned.
+    returns = e.returns if e.regret is None else e.anchors.optimum[:, None] - e.regret
+    share_NK = normalise(returns, e.anchors).mean(axis=0)
     order = np.argsort(-share_NK.mean(axis=1), kind="stable")
     num_tasks, episodes = share_NK.shape
     named = num_tasks <= 32
@@ -266,8 +281,9 @@ def picture_figures(e: Evaluation, n: int) -> list[tuple[str, "Figure"]]:
     episodes = e.returns.shape[-1]
     figures = []
     for group in e.family.episode_groups(episodes, e.config.pictures):
-        with _figure(2.4, 2.5) as figure:
-            axes = figure.add_axes((0.02, 0.09, 0.96, 0.9))
+        with _figure(2.4, 2.4) as figure:
+            axes = figure.add_axes((0.02, 0.02, 0.96, 0.96))
+            axes.spines[:].set_visible(True)
             e.family.draw(axes, e.tasks[n], history.take_episodes(group))
             # The caption says what the picture's own small print would.
             earned = axes.get_xlabel()
