@@ -77,7 +77,7 @@ def rollout(
         episodes: K, completed by every lane.
         seeds: S.
         seed: of the environments and of the agent's draws; neither shares a stream with recorded data.
-        prompts: per task a history to begin with, or None.
+        prompts: per lane a history to begin with, or None: S × N of them, seed by seed.
         record: lanes whose transitions are kept.
         advance: called with the number of episodes completed since the last call.
     """
@@ -94,7 +94,7 @@ def rollout(
 
     start = time.perf_counter()
     env = family.make(lanes_task, base, index_L)
-    agent.reset(num_lanes, seed=base, index=index_L, prompts=None if prompts is None else list(prompts) * seeds)
+    agent.reset(num_lanes, seed=base, index=index_L, prompts=prompts)
     observations, _ = env.reset()
     return_LK = np.zeros((num_lanes, episodes))
     running_L = np.zeros(num_lanes)

@@ -114,3 +114,23 @@ def test_no_task_is_refused():
     family = make_family("dark-room")
     with pytest.raises(UsageError, match="no task"):
         rollout(family, [], RandomAgent(5), episodes=1, seeds=1, seed=0)
+
+
+class PromptKeeper(RandomAgent):
+    """Keeps the prompts that it was given."""
+
+    def reset(self, num_envs, seed=0, index=None, prompts=None):
+        super().reset(num_envs, seed, index)
+        assert len(prompts) == num_envs
+        self.prompts = prompts
+
+
+def test_each_lane_gets_its_own_prompt():
+    """Kills: prompts tiled over the seeds twice, or dealt out task by task to lanes that stand seed by seed."""
+    family = make_family("bernoulli-bandit", test=3, train=3, validation=1)
+    tasks = family.split(0).test
+    lanes = [(s, n) for s in range(2) for n in range(3)]
+    recorded = rollout(family, tasks, RandomAgent(10), episodes=2, seeds=2, seed=0, record=lanes).histories
+    agent = PromptKeeper(10)
+    rollout(family, tasks, agent, episodes=1, seeds=2, seed=0, prompts=[recorded[lane] for lane in lanes])
+    assert [(p.learner_seed, p.task_id) for p in agent.prompts] == [(s, tasks[n].id) for s, n in lanes]
