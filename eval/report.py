@@ -69,7 +69,7 @@ def render(e: Evaluation, summary: dict[str, Any], run: Path) -> str:
         _pictures(e),
         _section("The numbers", _numbers_text(e), _table(summary, _unit(e))),
         _section("How this was made", "", _made(e, summary, run)),
-        _section("Words", "", _glossary(e)),
+        _section("Glossary", "", _glossary(e)),
         f"<footer>Made by icrl {escape(_version('icrl'))}. The same numbers are in summary.json, "
         "every return in scores.parquet.</footer>",
     ]
@@ -188,8 +188,8 @@ def _pictures(e: Evaluation) -> str:
     )
     if e.family.horizon == 1:
         text += "Bars are the arms' true means, darker the more often pulled; the best arm is outlined."
-    else:
-        text += "Each path runs from dark to bright; the marked cell is what the model has to find, and cannot see."
+    elif e.family.observation_space.shape == (2,):
+        text += "Each path runs from dark to bright; what is marked, the model cannot see."
     return _section("One task, as it happened", text, f'<div class="pictures">{"".join(cards)}</div>')
 
 

@@ -25,6 +25,8 @@ INK, MUTED, FAINT = "#0f172a", "#64748b", "#e2e8f0"
 MODEL, OPTIMUM, SOURCE, RANDOM = "#4338ca", "#0d9488", "#d97706", "#94a3b8"
 HEAT = ("#f8fafc", "#dfe3fb", "#a5acf3", "#6d6ce6", "#4338ca", "#272068")
 FONTS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
+LEVEL = (0, (5, 3))
+"""The dashes of a level or line that nobody had to learn."""
 STYLE: dict[str, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "icrl",
@@ -111,10 +113,7 @@ def adaptation_figure(e: Evaluation) -> "Figure":
     unit = "pull" if e.family.horizon == 1 else "episode"
     low, high = e.resamples.interval(e.returns)
     curve = e.returns.mean(axis=(0, 1))
-    lines = [
-        Line("optimum, task known", OPTIMUM, np.full(episodes, e.anchors.optimum.mean()), dashes=(0, (5, 3))),
-        Line("random actions", RANDOM, np.full(episodes, e.anchors.random.mean()), dashes=(0, (5, 3))),
-    ]
+    lines = [Line("random actions", RANDOM, np.full(episodes, e.anchors.random.mean()), dashes=LEVEL)]
     if e.source is not None:
         own = e.source.returns.mean(axis=(0, 1))[:episodes]
         lines.append(Line(f"{e.source.learner}, the source", SOURCE, own))
@@ -123,6 +122,8 @@ def adaptation_figure(e: Evaluation) -> "Figure":
             every = f"{e.source.learner}, every {ordinal(e.source.keep_every)} {unit}"
             lines.append(Line(every, SOURCE, kept, dashes=(0, (1, 1.6)), width=2.0))
     lines.append(Line("frozen model, in context", MODEL, curve, (low, high), width=2.6))
+    # Last, so that its name stands above that of a curve which reaches it.
+    lines.append(Line("optimum, task known", OPTIMUM, np.full(episodes, e.anchors.optimum.mean()), dashes=LEVEL))
     return _curves(lines, episodes, f"{unit} on a task it never saw" if not e.seen else unit, f"return per {unit}")
 
 
@@ -131,7 +132,7 @@ def regret_figure(e: Evaluation) -> "Figure":
     pulls = e.regret.shape[-1]
     cumulative = e.regret.cumsum(axis=-1)
     gap = (e.anchors.optimum - e.anchors.random).mean()
-    lines = [Line("random arms", RANDOM, gap * np.arange(1, pulls + 1), dashes=(0, (5, 3)))]
+    lines = [Line("random arms", RANDOM, gap * np.arange(1, pulls + 1), dashes=LEVEL)]
     if e.source is not None:
         own = e.source.regret.cumsum(axis=-1)[..., :pulls]
         lines.append(Line(f"{e.source.learner}, the source", SOURCE, own.mean(axis=(0, 1)), e.resamples.interval(own)))
@@ -160,10 +161,19 @@ def _curves(lines: list[Line], episodes: int, xlabel: str, ylabel: str, top: flo
                 axes.fill_between(
                     here, *(side[: len(here)] for side in line.band), color=line.colour, alpha=0.16, lw=0
                 )
-            axes.plot(here, line.values, color=line.colour, ls=line.dashes, lw=line.width, solid_capstyle="round")
+            order = 2 + line.width
             axes.plot(
-                here[-1:], line.values[-1:], "o", color=line.colour, ms=line.width + 1.6, clip_on=top is not None
+                here,
+                line.values,
+                color=line.colour,
+                ls=line.dashes,
+                lw=line.width,
+                solid_capstyle="round",
+                zorder=order,
             )
+            if line.dashes != LEVEL:
+                end = here[-1:], line.values[-1:]
+                axes.plot(*end, "o", color=line.colour, ms=line.width + 1.6, clip_on=False, zorder=order)
         axes.set_xlim(1, max(2, episodes))
         low, high = axes.get_ylim()
         lowest = min(np.min(line.values) for line in lines)
