@@ -24,7 +24,7 @@ from icrl.files import commit, write_json
 FOLDER = "checkpoints"
 STATE_FILE = "state.json"
 # Those save one set of weights and optimiser, whatever the number of processes.
-_REPLICATED = ("NO", "MULTI_CPU", "MULTI_GPU")
+REPLICATED = ("NO", "MULTI_CPU", "MULTI_GPU")
 
 
 def checkpoint_name(step: int) -> str:
@@ -77,7 +77,7 @@ def read_state(checkpoint: Path, accelerator: Any) -> dict[str, Any]:
         raise CheckpointError(f"{checkpoint / STATE_FILE} cannot be read ({error}): delete {checkpoint}") from None
     now = launch_of(accelerator)
     then = {key: state.get(key) for key in now}
-    if then != now and not {then["distributed_type"], now["distributed_type"]} <= set(_REPLICATED):
+    if then != now and not {then["distributed_type"], now["distributed_type"]} <= set(REPLICATED):
         raise CheckpointError(
             f"{checkpoint} was written by {_words(then)}, these are {_words(now)}: sharded checkpoints load only as "
             "they were written, so resume with the --launch and --num-processes of the first run"

@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +101,7 @@ def _train_here(plan: Any, resume: bool, launch: Launch | None, num_processes: i
     from icrl.train import checkpoints, runs
     from icrl.train.curves import curve_tasks, in_context_return, validation_loss
     from icrl.train.loop import fit
-    from icrl.train.metrics import METRICS_FILE, Meter, MetricsLog, check_wandb, cut_back
+    from icrl.train.metrics import METRICS_FILE, Meter, check_wandb, cut_back
     from icrl.train.optim import make_optimizer
     from icrl.train.windows import Share, TrainingWindows
 
@@ -142,7 +143,7 @@ def _train_here(plan: Any, resume: bool, launch: Launch | None, num_processes: i
     tasks = curve_tasks(plan.store, options.evaluate_tasks)
 
     def evaluate() -> dict[str, float]:
-        weights = accelerator.get_state_dict(model)
+        weights = runs.whole_weights(accelerator, model, bare)
         values = {}
         if first:
             frozen.load_state_dict(weights)
@@ -172,7 +173,7 @@ def _train_here(plan: Any, resume: bool, launch: Launch | None, num_processes: i
         num_workers=options.workers,
     )
     log = runs.open_log(plan) if first else None
-    with log or runs.nothing(), progress("training", options.steps, done=done, enabled=first) as advance:
+    with log or nullcontext(), progress("training", options.steps, done=done, enabled=first) as advance:
         fit(
             accelerator,
             model,
@@ -190,7 +191,7 @@ def _train_here(plan: Any, resume: bool, launch: Launch | None, num_processes: i
         )
 
     # 6. The model in one piece: the run is complete.
-    runs.save_model(accelerator, model, out)
+    runs.save_model(accelerator, model, bare, out)
     if first:
         runs.unlock_folder(lock)
         took = clock(time.monotonic() - began)

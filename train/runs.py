@@ -4,14 +4,14 @@ import fcntl
 import math
 import os
 import shutil
-from contextlib import nullcontext as nothing  # noqa: F401: for a process that keeps no log
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Literal
 
 import torch
 import yaml
-from torch import nn
+from torch import Tensor, nn
+from transformers.utils import logging
 
 from icrl.config import config_to_dict, first_difference, save_config
 from icrl.errors import CheckpointError, DatasetError, UsageError
@@ -145,7 +145,7 @@ def lock_folder(plan: Plan) -> IO[str]:
     A killed launcher may leave its children running; two runs in one folder would spoil each other's files.
     """
     plan.out.mkdir(parents=True, exist_ok=True)
-    lock = open(plan.out / LOCK_FILE, "w")  # noqa: SIM115: held until the run ends
+    lock = open(plan.out / LOCK_FILE, "w")  # noqa: SIM115
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -182,14 +182,26 @@ def tell_deepspeed(accelerator: Any, options: PretrainOptions, share: Share) -> 
     )
 
 
-def save_model(accelerator: Any, model: nn.Module, out: Path) -> None:
-    """Writes `model/` in one piece, whatever the weights are sharded over; every process calls it."""
-    weights = accelerator.get_state_dict(model)
+def whole_weights(accelerator: Any, model: nn.Module, bare: InContextTransformer) -> dict[str, Tensor]:
+    """The weights in one piece, in fp32, in the main process; every process calls it.
+
+    Args:
+        model: as accelerate prepared it; bare: what it was prepared from.
+    """
+    if accelerator.distributed_type.name in checkpoints.REPLICATED:
+        return bare.state_dict()
+    # DeepSpeed in bf16 holds the weights themselves in bf16.
+    return {name: value.float() for name, value in accelerator.get_state_dict(model).items()}
+
+
+def save_model(accelerator: Any, model: nn.Module, bare: InContextTransformer, out: Path) -> None:
+    """Writes `model/`, whatever the weights are sharded over; every process calls it."""
+    weights = whole_weights(accelerator, model, bare)
     if accelerator.is_main_process:
         temporary = out / f".{MODEL_FOLDER}.partial"
         shutil.rmtree(temporary, ignore_errors=True)
-        # DeepSpeed in bf16 holds the weights themselves in bf16.
-        weights = {name: value.float() if value.is_floating_point() else value for name, value in weights.items()}
-        accelerator.unwrap_model(model).save_pretrained(temporary, state_dict=weights)
+        logging.disable_progress_bar()
+        bare.config.dtype = torch.float32
+        bare.save_pretrained(temporary, state_dict=weights)
         commit(temporary, out / MODEL_FOLDER)
     accelerator.wait_for_everyone()
