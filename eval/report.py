@@ -234,6 +234,7 @@ def _made(e: Evaluation, summary: dict[str, Any], run: Path) -> str:
     p, c = e.provenance, e.config
     options = ", ".join(f"{k} {v}" for k, v in p.learner_options.items())
     family = ", ".join(f"{k} {v}" for k, v in p.family_options.items())
+    kept = "all kept" if p.keep_every == 1 else f"every {ordinal(p.keep_every)} kept"
     prompt = "empty" if c.prompt == EMPTY_PROMPT else f"histories of the same tasks from {c.prompt}"
     action = "sampled from the model's distribution" if c.action == "sample" else "the likeliest (greedy)"
     versions = " · ".join(f"{name} {_version(name)}" for name in ("icrl", "torch", "transformers", "numpy"))
@@ -241,10 +242,10 @@ def _made(e: Evaluation, summary: dict[str, Any], run: Path) -> str:
         ("Task family", f"{e.family.label}: {family}. {e.family.source}"),
         ("Split", f"{c.split}, of split seed {p.split_seed}; histories were recorded on the {p.recorded_split} tasks"),
         ("Training data", f"{p.histories_per_task} histories per task of {p.learner} ({options}), {p.episodes:,} "
-                          f"episodes each, every {ordinal(p.keep_every)} kept; seed {p.seed}"),
+                          f"{_unit(e)}s each, {kept}; seed {p.seed}"),
         ("Model", f"{summary['model']['parameters']:,} parameters, context of {summary['model']['context_length']:,} "
                   f"transitions; weights sha256 {summary['model']['sha256'][:16]}…"),
-        ("Evaluation", f"{summary['tasks']:,} tasks × {c.seeds} seeds × {c.episodes} episodes; prompt {prompt}; "
+        ("Evaluation", f"{summary['tasks']:,} tasks × {c.seeds} seeds × {c.episodes} {_unit(e)}s; prompt {prompt}; "
                        f"actions {action}; seed {c.seed}"),
         ("Speed", f"{summary['env_steps_per_second']:,.0f} environment steps a second on {c.device}"),
         ("Versions", f"{versions} · Python {python_version()}"),

@@ -76,9 +76,12 @@ def _figure(width: float, height: float) -> Iterator["Figure"]:
 
 def as_svg(figure: "Figure", name: str) -> str:
     """A figure as an `<svg>` element of its own: no fixed size, and ids that start with `name`."""
+    from matplotlib import rc_context
+
     buffer = StringIO()
     # No date: the same evaluation gives the same bytes.
-    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    with rc_context(STYLE):
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     svg = buffer.getvalue()
     svg = svg[svg.index("<svg") :]
     head, _, body = svg.partition(">")
@@ -194,7 +197,7 @@ def _label_ends(axes: "Axes", lines: list[Line], episodes: int) -> None:
     for line in lines:
         if line.values[-1] > high:
             leaves = 1 + int(np.argmax(line.values > high))
-            axes.text(leaves - 0.015 * episodes, high, line.label, color=MUTED, ha="right", va="top", fontsize=10.5)
+            axes.text(leaves - 0.03 * episodes, high, line.label, color=MUTED, ha="right", va="top", fontsize=10.5)
     lines = [line for line in lines if line.values[-1] <= high]
     height = (high - low) * 0.062
     ends = np.clip([line.values[-1] for line in lines], low, high)
