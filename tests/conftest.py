@@ -12,3 +12,23 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 
 if importlib.util.find_spec("icrl") is None or importlib.util.find_spec("icrl.models") is None:
     pytest.exit("icrl is not installed here: run `pip install -c constraints.txt -e '.[dev]'` first", returncode=2)
+
+
+@pytest.fixture(scope="session")
+def tiny_data(tmp_path_factory):
+    """A small dataset: 12 histories of 3 episodes of 6 steps in a 4×4 Dark Room."""
+    from icrl.data_gen.generate import generate
+
+    room = {"size": 4, "horizon": 6, "validation": 3, "test": 7}
+    return generate(
+        "dark-room-q-learning",
+        tmp_path_factory.mktemp("tiny") / "data",
+        **{"family_options": room, "histories_per_task": 2, "episodes": 3, "keep_every": 1, "workers": 1},
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_store(tiny_data):
+    from icrl.store import HistoryStore
+
+    return HistoryStore.open(tiny_data)

@@ -1,0 +1,128 @@
+"""Every window once an epoch, whatever the number of processes and workers; and what a batch of them holds."""
+
+import numpy as np
+import pytest
+import torch
+
+from icrl.errors import UsageError
+from icrl.train.permutation import permute
+from icrl.train.windows import (
+    Share,
+    TrainingWindows,
+    WindowIndex,
+    WindowReader,
+    split_histories,
+    windows_of_samples,
+)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 63, 64, 65, 1000])
+def test_permute_is_a_permutation(size):
+    """Kills: a cycle walk that ends early or a half of too few bits, either of which repeats some windows."""
+    result = permute(np.arange(size), size, seed=1, purpose="test")
+    assert sorted(result) == list(range(size))
+
+
+def test_permutations_differ_by_seed_and_epoch():
+    """Kills: a key that forgets the seed or the epoch, so that every epoch is read in the same order."""
+    orders = [permute(np.arange(100), 100, seed, purpose) for seed, purpose in ((0, "a"), (1, "a"), (0, "b"))]
+    assert not any(np.array_equal(a, b) for a, b in ((orders[0], orders[1]), (orders[0], orders[2])))
+    assert np.array_equal(orders[0], permute(np.arange(100), 100, 0, "a"))
+
+
+def test_permutation_mixes():
+    """Kills: a round function that leaves neighbours together. Neighbours fall about a third of the range apart."""
+    order = permute(np.arange(4096), 4096, 0, "a")
+    assert abs(np.abs(np.diff(order)).mean() / 4096 - 1 / 3) < 0.03
+
+
+def test_window_index_locates_every_window():
+    """Kills: an off-by-one at a history's last window, and windows that cross two histories."""
+    index = WindowIndex([5, 3, 2, 7], length=3)
+    assert len(index) == 3 + 1 + 1 + 5
+    history, start = index.locate(np.arange(10))
+    assert history.tolist() == [0, 0, 0, 1, 2, 3, 3, 3, 3, 3]
+    assert start.tolist() == [0, 1, 2, 0, 0, 0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 4])
+@pytest.mark.parametrize("accumulation", [1, 2])
+def test_every_window_once_per_epoch_over_all_processes(world_size, accumulation):
+    """Kills: processes that read the same windows, and windows that no process reads, at an epoch's seam too."""
+    num_windows, batch, epochs = 37, 8, 3
+    seen = []
+    for step in range(num_windows * epochs // batch + 1):
+        for part in range(accumulation):
+            for rank in range(world_size):
+                samples = Share(batch, accumulation, rank, world_size).samples(step, part)
+                seen += windows_of_samples(samples, num_windows, seed=5).tolist()
+    for epoch in range(epochs):
+        assert sorted(seen[epoch * num_windows : (epoch + 1) * num_windows]) == list(range(num_windows))
+
+
+def test_a_step_reads_the_same_windows_for_every_world_size():
+    """Kills: a sampler under which two processes learn from other windows than one does."""
+    steps = {}
+    for world_size in (1, 2, 4):
+        parts = [Share(8, 1, rank, world_size).samples(11) for rank in range(world_size)]
+        steps[world_size] = windows_of_samples(np.concatenate(parts), 1000, seed=0).tolist()
+    assert steps[1] == steps[2] == steps[4]
+
+
+def test_a_batch_that_does_not_divide_is_refused():
+    """Kills: a silently smaller global batch."""
+    with pytest.raises(UsageError, match=r"batch_size 8 does not divide over 3 processes .* multiple of 3"):
+        Share(8, 1, 0, 3)
+
+
+def test_held_out_histories_are_whole_disjoint_and_fixed():
+    """Kills: windows of a held-out history in training, or a split that changes with the training seed."""
+    known, held_out = split_histories(100, 0.02)
+    assert len(held_out) == 2
+    assert sorted([*known, *held_out]) == list(range(100))
+    assert [len(part) for part in split_histories(3, 0.02)] == [2, 1]
+    assert [len(part) for part in split_histories(1, 0.5)] == [1, 0]
+    assert [len(part) for part in split_histories(5, 0.0)] == [5, 0]
+
+
+def test_batches_hold_the_stored_transitions_and_the_one_before(tiny_store):
+    """Kills: columns shifted against each other, and a window that forgets the transition before its first."""
+    store = tiny_store
+    reader = WindowReader(store, range(len(store)), length=7)
+    numbers = np.arange(len(reader.index))
+    batch = reader.batch(numbers)
+    for row, (history, start) in enumerate(zip(*reader.index.locate(numbers), strict=True)):
+        whole = store.history(history)
+        window = slice(start, start + 7)
+        assert np.array_equal(batch.observations[row], whole.observations[window])
+        assert np.array_equal(batch.actions[row], whole.actions[window])
+        assert np.array_equal(batch.rewards[row], whole.rewards[window])
+        assert np.array_equal(batch.dones[row], whole.dones[window])
+        assert np.array_equal(batch.steps[row], whole.step_in_episode[window])
+        if start:
+            before = (whole.actions[start - 1], whole.rewards[start - 1], whole.dones[start - 1])
+        else:
+            before = (store.provenance.action_space["n"], 0.0, True)
+        assert (batch.before_actions[row], batch.before_rewards[row], batch.before_dones[row]) == before
+    assert batch.lengths.tolist() == [7] * len(numbers)
+
+
+def test_short_histories_are_padded(tiny_store):
+    """Kills: padding that counts as data where a history is shorter than the window."""
+    length = int(tiny_store.lengths.max()) + 3
+    reader = WindowReader(tiny_store, [0, 1], length)
+    assert len(reader.index) == 2
+    batch = reader.batch(np.arange(2))
+    assert batch.lengths.tolist() == tiny_store.lengths[:2].tolist()
+    assert batch.actions.shape == (2, length)
+    assert not batch.dones[:, -3:].any()
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_any_number_of_workers_gives_the_same_batches_and_a_resume_reads_on(tiny_store, workers):
+    """Kills: batches that depend on which worker made them, and a resume that reads windows twice."""
+    windows = TrainingWindows(WindowReader(tiny_store, range(len(tiny_store)), 5), Share(4), seed=3)
+    loader = torch.utils.data.DataLoader(windows, batch_size=None, sampler=range(2, 6), num_workers=workers)
+    for step, batch in zip(range(2, 6), loader, strict=True):
+        assert torch.equal(batch.actions, windows[step].actions)
+        assert torch.equal(batch.observations, windows[step].observations)
