@@ -25,7 +25,7 @@ from icrl.provenance import PROVENANCE_FILE, Provenance, read_provenance, read_s
 from icrl.tasks import Task, TaskFamily
 
 SUMMARY_FILE, REPORT_FILE, SCORES_FILE, CONFIG_FILE = "summary.json", "report.html", "scores.parquet", "config.yaml"
-CURVE_FILE = "adaptation_curve.svg"
+CURVE_FILES = ("adaptation_curve.svg", "adaptation_curve.png")
 RECORDED_LANES = 64
 """So many tasks are recorded, for one of them to be drawn."""
 
@@ -167,7 +167,7 @@ def _plan(
         "prompt": config.prompt,
         "source": provenance.learner if config.source else None,
         "source_env_steps_at_most": lanes * provenance.episodes * family.horizon if config.source else 0,
-        "files": [CONFIG_FILE, SCORES_FILE, CURVE_FILE, REPORT_FILE, SUMMARY_FILE],
+        "files": [CONFIG_FILE, SCORES_FILE, *CURVE_FILES, REPORT_FILE, SUMMARY_FILE],
     }
     source = f", and {provenance.learner} for {provenance.episodes:,} episodes on each" if config.source else ""
     _say(
@@ -232,6 +232,8 @@ def _measure(
 def _write(evaluation: Evaluation, summary: dict[str, Any], run: Path, out: Path) -> None:
     from icrl.eval.report import write_report
 
+    for leftover in out.glob(".*.partial-*"):
+        leftover.unlink()
     save_config(evaluation.config, out / CONFIG_FILE)
     _write_scores(evaluation, out / SCORES_FILE)
     write_report(evaluation, summary, run, out)

@@ -189,7 +189,7 @@ def _pictures(e: Evaluation) -> str:
     if e.family.horizon == 1:
         text += "Bars are the arms' true means, darker the more often pulled; the best arm is outlined."
     elif e.family.observation_space.shape == (2,):
-        text += "Each path runs from dark to bright; what is marked, the model cannot see."
+        text += "Each path runs from dark to bright. The coloured cells are invisible to the model."
     return _section("One task, as it happened", text, f'<div class="pictures">{"".join(cards)}</div>')
 
 

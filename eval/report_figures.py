@@ -234,14 +234,14 @@ def spread(wanted: NDArray[np.float64], gap: float, low: float, high: float) -> 
     """
     order = np.argsort(wanted, kind="stable")
     places = np.asarray(wanted, float)[order]
+    below = gap * np.arange(len(places))
     for _ in range(200):
         overlap = np.maximum(gap - np.diff(places), 0.0)
         if not len(overlap) or overlap.max() < 1e-9 * max(1.0, abs(gap)):
             break
         places[:-1] -= 0.5 * overlap
         places[1:] += 0.5 * overlap
-        places += max(low - places[0], 0.0)
-        places -= max(places[-1] - high, 0.0)
+        places = np.minimum(np.maximum(places, low + below), high - below[::-1])
     found = np.empty_like(places)
     found[order] = places
     return found
