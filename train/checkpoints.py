@@ -10,6 +10,7 @@ unlimited unpickling, which PyTorch's own switch overrules while a checkpoint is
 
 import json
 import os
+import pickle
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -94,7 +95,7 @@ def load_checkpoint(accelerator: Any, checkpoint: Path) -> None:
     try:
         with _limited_unpickling():
             accelerator.load_state(str(checkpoint))
-    except (OSError, RuntimeError, ValueError, KeyError, EOFError) as error:
+    except (OSError, RuntimeError, ValueError, KeyError, EOFError, pickle.UnpicklingError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise CheckpointError(
             f"{checkpoint} cannot be loaded ({reason}): delete that folder, then --resume from the one before"

@@ -4,6 +4,8 @@ Both take a plain copy of the weights, so that training goes on in whatever way 
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -53,3 +55,30 @@ def in_context_return(
     agent = InContextAgent(model)
     returns_SNK = rollout(family, tasks, agent, episodes=episodes, seeds=1, seed=seed).returns
     return float(returns_SNK[:, :, -max(1, episodes // 4) :].mean())
+
+
+@dataclass(frozen=True)
+class Curves:
+    """One measurement after another, of the same tasks and windows."""
+
+    model: InContextTransformer
+    """Takes the weights that are measured; in eval mode, never wrapped."""
+    method: Method
+    family: TaskFamily
+    tasks: Mapping[str, Sequence[Task]]
+    held_out: WindowReader | None
+    num_windows: int
+    episodes: int
+    seed: int
+
+    def measure(self, weights: Mapping[str, Any]) -> dict[str, float]:
+        """Values of "validation_loss", "train_return" and "validation_return", as far as there is data for them."""
+        self.model.load_state_dict(weights)
+        values = {}
+        if self.held_out is not None:
+            values["validation_loss"] = validation_loss(self.model, self.method, self.held_out, self.num_windows)
+        for name, tasks in self.tasks.items():
+            values[f"{name}_return"] = in_context_return(
+                self.model, self.family, tasks, episodes=self.episodes, seed=self.seed
+            )
+        return values

@@ -12,6 +12,7 @@ import os
 import signal
 import subprocess
 import sys
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -24,6 +25,8 @@ from icrl.errors import LaunchError, UsageError, did_you_mean
 
 LAUNCHES = ("cpu", "ddp", "zero1", "zero2", "zero3", "fsdp2")
 PROGRAM = "icrl.train.pretrain"
+# DeepSpeed calls what the newest PyTorch renames; FSDP warns of changes in place to the output, which nobody makes.
+_NOTHING_TO_MEND = (r"`torch\.distributed\.\w+` is deprecated", r"FSDP2-wrapped module .* returned a view tensor")
 
 
 class ChildError(LaunchError):
@@ -147,6 +150,11 @@ def make_accelerator(launch: Launch | None, *, precision: str, accumulation: int
     cuda = torch.cuda.is_available() and not (launch is not None and launch.in_this_process)
     deepspeed = _flag("ACCELERATE_USE_DEEPSPEED")
     world_size = int(os.environ.get("WORLD_SIZE", 1))
+    if not torch.cuda.is_available():
+        # DeepSpeed, which transformers imports where it can, would look for a device and warn that there is none.
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")
+    for message in _NOTHING_TO_MEND:
+        warnings.filterwarnings("ignore", message=message)
     if deepspeed:
         _prepare_deepspeed(cuda)
     if world_size == 1 and not deepspeed:

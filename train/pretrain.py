@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -99,81 +99,82 @@ def _train_here(plan: Any, resume: bool, launch: Launch | None, num_processes: i
     from icrl.progress import progress
     from icrl.seeding import derive_seed
     from icrl.train import checkpoints, runs
-    from icrl.train.curves import curve_tasks, in_context_return, validation_loss
+    from icrl.train.curves import Curves, curve_tasks
     from icrl.train.loop import fit
     from icrl.train.metrics import METRICS_FILE, Meter, check_wandb, cut_back
     from icrl.train.optim import make_optimizer
     from icrl.train.windows import Share, TrainingWindows
 
     config, options, out = plan.config, plan.config.train, plan.out
+    method = METHODS[config.method]
     began = time.monotonic()
 
     # 1. The processes, and what each of them reads.
+    check_wandb(options.wandb)
     accelerator = make_accelerator(launch, precision=options.precision, accumulation=options.accumulation)
     check_processes(accelerator, launch, num_processes)
-    share = Share(options.batch_size, options.accumulation, accelerator.process_index, accelerator.num_processes)
     first = accelerator.is_main_process
-    check_wandb(options.wandb)
+    share = Share(options.batch_size, options.accumulation, accelerator.process_index, accelerator.num_processes)
 
     # 2. Model and optimiser: the same first weights in every process.
     torch.manual_seed(derive_seed(config.seed, "weights"))
     bare = InContextTransformer(plan.model_config)
-    frozen = InContextTransformer(plan.model_config).eval().to(accelerator.device) if first else None
+    curves = Curves(
+        model=InContextTransformer(plan.model_config).to(accelerator.device).eval(),
+        method=method,
+        family=plan.family,
+        tasks=curve_tasks(plan.store, options.evaluate_tasks),
+        held_out=plan.held_out,
+        num_windows=options.validation_windows,
+        episodes=options.evaluate_episodes,
+        seed=config.seed,
+    )
     runs.tell_deepspeed(accelerator, options, share)
     sharded = accelerator.distributed_type.name in ("DEEPSPEED", "FSDP")
     model, optimizer = accelerator.prepare(bare, make_optimizer(bare, options, sharded=sharded))
 
-    # 3. The run folder, after every process has looked at it; the newest checkpoint.
+    # 3. The run folder, once every process has looked at it; the newest checkpoint.
     accelerator.wait_for_everyone()
-    lock = runs.lock_folder(plan) if first else None
-    found = checkpoints.checkpoints_of(out) if resume else []
-    meter, done = Meter(), 0
-    if found:
-        state = checkpoints.read_state(found[-1], accelerator)
-        checkpoints.load_checkpoint(accelerator, found[-1])
-        meter.load_state_dict(state["meter"], accelerator.device)
-        done = state["step"]
-    accelerator.wait_for_everyone()
-    if first:
-        runs.begin_folder(plan)
-        cut_back(out / METRICS_FILE, done)
-
-    # 4. What happens every so often.
-    method = METHODS[config.method]
-    tasks = curve_tasks(plan.store, options.evaluate_tasks)
-
-    def evaluate() -> dict[str, float]:
-        weights = runs.whole_weights(accelerator, model, bare)
-        values = {}
+    with ExitStack() as stack:
         if first:
-            frozen.load_state_dict(weights)
-            if plan.held_out is not None:
-                values["validation_loss"] = validation_loss(frozen, method, plan.held_out, options.validation_windows)
-            for name, some in tasks.items():
-                values[f"{name}_return"] = in_context_return(
-                    frozen, plan.family, some, episodes=options.evaluate_episodes, seed=config.seed
-                )
+            stack.enter_context(runs.locked(out))
+        meter, done = Meter(), 0
+        if resume and (found := checkpoints.checkpoints_of(out)):
+            state = checkpoints.read_state(found[-1], accelerator)
+            checkpoints.load_checkpoint(accelerator, found[-1])
+            meter.load_state_dict(state["meter"], accelerator.device)
+            done = state["step"]
         accelerator.wait_for_everyone()
-        return values
+        log = None
+        if first:
+            runs.begin_folder(plan)
+            cut_back(out / METRICS_FILE, done)
+            log = stack.enter_context(runs.open_log(plan))
 
-    def save(step: int) -> None:
-        if log is not None:
-            log.sync()
-        state = {"meter": meter.state_dict()}
-        checkpoints.save_checkpoint(accelerator, out, step, state, options.keep_checkpoints)
+        # 4. What happens every so often.
+        def evaluate() -> dict[str, float]:
+            weights = runs.whole_weights(accelerator, model, bare)
+            values = curves.measure(weights) if first else {}
+            accelerator.wait_for_everyone()
+            return values
 
-    def loss_of(model, batch):
-        return method.loss(model, batch, label_smoothing=options.label_smoothing, token_mask=options.token_mask)
+        def save(step: int) -> None:
+            if log is not None:
+                log.sync()
+            state = {"meter": meter.state_dict()}
+            checkpoints.save_checkpoint(accelerator, out, step, state, options.keep_checkpoints)
 
-    # 5. Train.
-    batches = torch.utils.data.DataLoader(
-        TrainingWindows(plan.windows, share, config.seed),
-        batch_size=None,
-        sampler=range(done * options.accumulation, options.steps * options.accumulation),
-        num_workers=options.workers,
-    )
-    log = runs.open_log(plan) if first else None
-    with log or nullcontext(), progress("training", options.steps, done=done, enabled=first) as advance:
+        def loss_of(model, batch):
+            return method.loss(model, batch, label_smoothing=options.label_smoothing, token_mask=options.token_mask)
+
+        # 5. Train.
+        batches = torch.utils.data.DataLoader(
+            TrainingWindows(plan.windows, share, config.seed),
+            batch_size=None,
+            sampler=range(done * options.accumulation, options.steps * options.accumulation),
+            num_workers=options.workers,
+        )
+        advance = stack.enter_context(progress("training", options.steps, done=done, enabled=first))
         fit(
             accelerator,
             model,
@@ -190,10 +191,9 @@ def _train_here(plan: Any, resume: bool, launch: Launch | None, num_processes: i
             advance=advance,
         )
 
-    # 6. The model in one piece: the run is complete.
-    runs.save_model(accelerator, model, bare, out)
+        # 6. The model in one piece: the run is complete.
+        runs.save_model(accelerator, model, bare, out)
     if first:
-        runs.unlock_folder(lock)
         took = clock(time.monotonic() - began)
         print(f"trained {options.steps - done:,} steps in {took}: {out / 'model'}", file=sys.stderr)
     accelerator.end_training()

@@ -2,11 +2,12 @@
 
 import fcntl
 import math
-import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import Any, Literal
 
 import torch
 import yaml
@@ -139,25 +140,25 @@ def check_folder(plan: Plan, resume: bool) -> Literal["new", "started", "complet
     return "complete" if complete else "started"
 
 
-def lock_folder(plan: Plan) -> IO[str]:
-    """Makes the folder, and keeps every other process from training in it until this one ends.
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Makes the folder, and keeps every other process from training in it meanwhile.
 
-    A killed launcher may leave its children running; two runs in one folder would spoil each other's files.
+    A killed launcher may leave its children running; two runs in one folder would spoil each other's files. The lock
+    is the operating system's: it goes when the process does.
     """
-    plan.out.mkdir(parents=True, exist_ok=True)
-    lock = open(plan.out / LOCK_FILE, "w")  # noqa: SIM115
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        raise UsageError(
-            f"another process is training in {plan.out}: wait for it or stop it, or give another --out"
-        ) from None
-    return lock
-
-
-def unlock_folder(lock: IO[str]) -> None:
-    os.unlink(lock.name)
-    lock.close()
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / LOCK_FILE, "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UsageError(
+                f"another process is training in {folder}: wait for it or stop it, or give another --out"
+            ) from None
+        try:
+            yield
+        finally:
+            (folder / LOCK_FILE).unlink(missing_ok=True)
 
 
 def begin_folder(plan: Plan) -> None:
