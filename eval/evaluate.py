@@ -111,8 +111,17 @@ def _tasks(run: Path, config: EvaluateConfig) -> list[Task]:
 
 def _load(run: Path, config: EvaluateConfig, provenance: Provenance) -> tuple[Agent, dict[str, Any]]:
     """The frozen agent, and facts about its model."""
+    import torch
+
     from icrl.models.agent import load_agent
 
+    try:
+        torch.empty(0, device=config.device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UsageError(
+            f"device {config.device!r} cannot be used ({reason}): expected one like cpu or cuda"
+        ) from None
     agent = load_agent(run, device=config.device, greedy=config.action == "greedy")
     options = agent.model.config
     for what in ("observation_space", "action_space"):
@@ -141,10 +150,16 @@ def _finished(out: Path, config: EvaluateConfig, model: dict[str, Any], resume: 
         return None
     if not resume:
         raise UsageError(f"{out} already holds an evaluation: give another --out, or --resume to see it again")
-    summary = json.loads((out / SUMMARY_FILE).read_text())
+    try:
+        summary = json.loads((out / SUMMARY_FILE).read_text())
+        digest = summary["model"]["sha256"]
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError):
+        raise UsageError(
+            f"{out / SUMMARY_FILE} is not one of ours, or damaged: give another --out, or remove it"
+        ) from None
     before = load_config(EvaluateConfig, out / CONFIG_FILE)
     difference = first_difference(config_to_dict(before), config_to_dict(config))
-    if difference is None and summary["model"]["sha256"] != model["sha256"]:
+    if difference is None and digest != model["sha256"]:
         difference = "the model was another one"
     if difference is not None:
         raise UsageError(f"{out} holds an evaluation made otherwise ({difference}): give another --out, or remove it")

@@ -181,6 +181,7 @@ def test_mistakes_are_one_line(room, tmp_path, capsys):
         (["--epsiodes", "3"], 2, "--episodes"),
         (["--split", "tset"], 2, "test"),
         (["--prompt_episodes", "3"], 2, "prompt is empty"),
+        (["--device", "gpu"], 2, "device 'gpu' cannot be used"),
         (["--prompt", str(tmp_path / "nothing")], 1, "is not there"),
     ):
         assert main(["evaluate", str(room[0]), "--out", str(tmp_path / "eval"), *argv]) == code
