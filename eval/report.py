@@ -183,8 +183,8 @@ def _pictures(e: Evaluation) -> str:
             "</figcaption></figure>"
         )
     text = (
-        f"From the first {_unit(e)} to the last on {escape(task_name(e.tasks[n]))}: of the tasks, the one whose end "
-        "result is the median. "
+        f"From the first {_unit(e)} to the last on {escape(task_name(e.tasks[n]))}: of the tasks, the one that is "
+        "learned neither quickly nor slowly, the median. "
     )
     if e.family.horizon == 1:
         text += "Bars are the arms' true means, darker the more often pulled; the best arm is outlined."
