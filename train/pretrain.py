@@ -4,6 +4,7 @@ Every launcher runs this program, as `python -m icrl.train.pretrain`, in each of
 """
 
 import argparse
+import os
 import sys
 import tempfile
 import time
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from icrl.config import load_config, parse_command, save_config
-from icrl.errors import UsageError
+from icrl.errors import IcrlError, UsageError
 from icrl.progress import clock
 from icrl.train.config import TrainConfig
 from icrl.train.launch import (
@@ -26,6 +27,8 @@ from icrl.train.launch import (
     read_launch,
     start,
 )
+
+SECONDS_FOR_THE_FIRST = 3.0
 
 
 def train(
@@ -226,7 +229,17 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
+def _one_of_several(argv: Sequence[str]) -> int:
+    """`main` in one process of a launch: what goes wrong in all of them is said once, by the first."""
+    try:
+        return main(argv)
+    except IcrlError:
+        if int(os.environ.get("RANK", 0)):
+            time.sleep(SECONDS_FOR_THE_FIRST)  # the launcher ends this process when the first has ended
+        raise
+
+
 if __name__ == "__main__":
     from icrl.cli import run_main
 
-    sys.exit(run_main(main))
+    sys.exit(run_main(_one_of_several))
