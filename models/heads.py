@@ -13,7 +13,8 @@ class DiscreteHead(nn.Module):
 
     def __init__(self, num_actions: int, width: int) -> None:
         super().__init__()
-        self.logits = Linear(width, num_actions)
+        # Starts close to the uniform distribution.
+        self.logits = Linear(width, num_actions, gain=0.2)
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         return self.logits(x_BTD)

@@ -17,7 +17,7 @@ from transformers.utils import ModelOutput
 from icrl.errors import UsageError
 from icrl.models.attention import AttentionCache, CausalSelfAttention
 from icrl.models.config import InContextConfig
-from icrl.models.encoders import TokenEmbedding
+from icrl.models.encoders import EMBEDDING_STD, TokenEmbedding
 from icrl.models.heads import make_action_head
 from icrl.models.kernels import Linear, rms_norm, rotary_table, squared_relu
 from icrl.models.tokens import Tokens
@@ -64,8 +64,8 @@ class Block(GradientCheckpointingLayer):
     def __init__(self, config: InContextConfig, layer: int) -> None:
         super().__init__()
         self.dropout = config.residual_dropout
-        # What a block adds to the residual stream starts smaller the more there are to add to it.
-        gain = (2 * config.n_layer) ** -0.5
+        # What a block adds to the residual stream starts as small as the stream, and smaller the more blocks there are.
+        gain = EMBEDDING_STD * (2 * config.n_layer) ** -0.5
         self.attention = CausalSelfAttention(config.width, config.n_head, layer, config.attention_dropout, gain)
         self.mlp = (SquaredReLU if config.mlp == "relu2" else SwiGLU)(config.width, config.mlp_ratio, gain)
 
@@ -105,7 +105,7 @@ class InContextTransformer(PreTrainedModel):
             if module.bias is not None:
                 initialization.zeros_(module.bias)
         elif isinstance(module, nn.Embedding):
-            initialization.normal_(module.weight, std=1.0)
+            initialization.normal_(module.weight, std=EMBEDDING_STD)
 
     def get_input_embeddings(self) -> nn.Module:
         return self.embedding.previous_action
