@@ -64,7 +64,7 @@ class Block(GradientCheckpointingLayer):
     def __init__(self, config: InContextConfig, layer: int) -> None:
         super().__init__()
         self.dropout = config.residual_dropout
-        # What a block adds to the residual stream starts as small as the stream, and smaller the more blocks there are.
+        # What a block adds to the residual stream starts as small as the stream, smaller the more blocks there are.
         gain = EMBEDDING_STD * (2 * config.n_layer) ** -0.5
         self.attention = CausalSelfAttention(config.width, config.n_head, layer, config.attention_dropout, gain)
         self.mlp = (SquaredReLU if config.mlp == "relu2" else SwiGLU)(config.width, config.mlp_ratio, gain)

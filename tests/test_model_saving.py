@@ -59,8 +59,8 @@ def test_initial_weights_have_the_stated_spread():
     model = InContextTransformer(make_model(width=64, n_layer=3).config)
     block = model.blocks[1]
     assert block.attention.qkv.weight.std().item() == pytest.approx(64**-0.5, rel=0.05)
-    assert block.attention.out.weight.std().item() == pytest.approx((6 * 64) ** -0.5, rel=0.05)
-    assert block.mlp.down.weight.std().item() == pytest.approx((6 * 256) ** -0.5, rel=0.05)
+    assert block.attention.out.weight.std().item() == pytest.approx(0.1 * (6 * 64) ** -0.5, rel=0.05)
+    assert block.mlp.down.weight.std().item() == pytest.approx(0.1 * (6 * 256) ** -0.5, rel=0.05)
 
 
 def test_config_json_states_every_field(folder):
