@@ -10,11 +10,9 @@ from numpy.typing import NDArray
 from icrl.errors import DatasetError, UsageError
 from icrl.spaces import describe_space
 from icrl.store import HistoryStore
-from icrl.tasks import SPLIT_NAMES
+from icrl.tasks import SPLIT_NAMES, TaskFamily
 
 PICTURE_FILE = "learning_curve.png"
-CHECKED_HISTORIES = 200
-"""Histories whose invariants are checked row by row: spread over the dataset, so that a damaged shard is met."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +45,7 @@ def inspect(path: str | Path, picture: str | Path | None = None) -> Description:
     """
     store = HistoryStore.open(path)
     provenance, family = store.provenance, store.provenance.make_family()
-    checks = _check(store)
-    description = _describe(store, family)
+    description = _describe(store, family, _check(store))
     picture = Path(picture) if picture else store.path / PICTURE_FILE
 
     sizes = ", ".join(f"{len(store.split.named(name)):,} {name}" for name in SPLIT_NAMES)
@@ -64,7 +61,8 @@ def inspect(path: str | Path, picture: str | Path | None = None) -> Description:
     marks = sorted({round(share * (len(curve) - 1)) for share in (0, 0.25, 0.5, 0.75, 1)})
     print("  returns      " + ", ".join(f"{curve[k]:.2f} in episode {numbers[k]:,}" for k in marks))
     print(f"               random {description.random:.2f}, task-known optimum {description.optimum:.2f}")
-    print(f"  checks       {'; '.join(checks)}")
+    print("  checks       the listing and every shard are whole; recorded tasks are of their split,")
+    print(f"               the splits are disjoint; all {len(store):,} histories keep the index convention")
     _draw(description, f"{family.label}, {provenance.learner}", picture)
     print(f"  picture      {picture}")
     return description
@@ -84,8 +82,8 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def _check(store: HistoryStore) -> list[str]:
-    """Checks spaces, tasks and a sample of whole histories; returns what was found to hold."""
+def _check(store: HistoryStore) -> NDArray[np.float64]:
+    """Checks spaces, tasks and every history, row by row; returns the episodes' returns `(num_histories, K)`."""
     provenance = store.provenance
     recorded = {task.id for task in store.split.named(provenance.recorded_split)}
     if strangers := set(np.unique(store.task_ids).tolist()) - recorded:
@@ -93,32 +91,32 @@ def _check(store: HistoryStore) -> list[str]:
             f"{store.path} has histories of task {min(strangers)}, which is not in its {provenance.recorded_split} "
             "split: generate the data again"
         )
-    sample = np.unique(np.linspace(0, len(store) - 1, CHECKED_HISTORIES).astype(int))
-    for index in sample:
+    returns = np.empty((len(store), -(-provenance.episodes // provenance.keep_every)))
+    for index in range(len(store)):
         try:
-            history = store.history(int(index))
+            history = store.history(index)
         except ValueError as error:
             raise DatasetError(f"{store.path}, history {index}: {error}; generate the data again") from None
         if history.actions.max(initial=0) >= provenance.action_space["n"]:
             raise DatasetError(f"{store.path}, history {index}: an action is outside its space; generate it again")
         if not np.isfinite(history.rewards).all():
             raise DatasetError(f"{store.path}, history {index}: a reward is not finite; mend the environment")
-    return [
-        "the listing and every shard are whole",
-        "recorded tasks are of their split, and the splits are disjoint",
-        f"{len(sample)} histories keep the index convention",
-    ]
+        if len(finished := history.episode_returns()) != returns.shape[1]:
+            raise DatasetError(
+                f"{store.path}, history {index}: {len(finished)} episodes where {returns.shape[1]} were recorded; "
+                "generate the data again"
+            )
+        returns[index] = finished
+    return returns
 
 
-def _describe(store: HistoryStore, family) -> Description:
-    kept = -(-store.provenance.episodes // store.provenance.keep_every)
-    returns = np.stack([store.history(i).episode_returns()[:kept] for i in range(len(store))])
+def _describe(store: HistoryStore, family: TaskFamily, returns: NDArray[np.float64]) -> Description:
     tasks = {task.id: task for task in store.split.named(store.provenance.recorded_split)}
     anchors = family.anchors([tasks[task_id] for task_id in np.unique(store.task_ids).tolist()])
     return Description(
         histories=len(store),
         transitions=store.num_transitions,
-        episode_numbers=np.arange(kept) * store.provenance.keep_every,
+        episode_numbers=np.arange(returns.shape[1]) * store.provenance.keep_every,
         learning_curve=returns.mean(axis=0),
         quartiles=np.quantile(returns, [0.25, 0.75], axis=0),
         random=float(anchors.random.mean()),

@@ -5,13 +5,12 @@ alike, and its number fixes its random numbers: the same bytes come out whatever
 recording that was killed goes on with the shards that are missing.
 """
 
+import json
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from multiprocessing import get_context
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -117,7 +116,7 @@ def generate(
     if dry_run:
         _print_plan(plan, provenance)
         return out
-    if _is_complete(out, config, resume):
+    if _is_complete(out, config, provenance, resume):
         print(f"{out} is complete: {num_histories:,} histories of {len(tasks):,} tasks; nothing to do")
         return out
 
@@ -190,19 +189,42 @@ def _resolve(config: GenerateConfig):
 
 def _record_shards(plan: _Plan, shards: Sequence[int]) -> Iterator[int]:
     """Records these shards over the config's processes; yields each as it is done."""
-    workers = min(plan.config.workers or os.cpu_count() or 1, len(shards))
-    if workers <= 1:
+    from icrl.data_gen.learners import LEARNERS
+    from icrl.data_gen.processes import importable, spread
+    from icrl.envs import FAMILIES
+
+    config = plan.config
+    workers = min(config.workers or os.cpu_count() or 1, len(shards))
+    factories = (FAMILIES[config.family], LEARNERS[config.learner])
+    if workers > 1 and not importable(*factories):
+        print(
+            "recording in one process: the family or the learner is defined in the script that was started; "
+            "move it to a module of its own to record in several",
+            file=sys.stderr,
+        )
+        workers = 1
+    if workers > 1:
+        yield from spread(
+            _record_shard,
+            [(plan, shard) for shard in shards],
+            workers,
+            _register,
+            (config.family, config.learner, *factories),
+        )
+    else:
         for shard in shards:
             yield _record_shard(plan, shard)
-        return
-    with _one_thread_each(), ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        futures = [pool.submit(_record_shard, plan, shard) for shard in shards]
-        try:
-            for future in as_completed(futures):
-                yield future.result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+
+
+def _register(family: str, learner: str, family_factory: Callable, learner_factory: Callable) -> None:
+    """Makes a family and a learner of the user's own known in a fresh process."""
+    from icrl.data_gen.learners import LEARNERS
+    from icrl.envs import FAMILIES
+
+    if family not in FAMILIES:
+        FAMILIES.add(family, family_factory)
+    if learner not in LEARNERS:
+        LEARNERS.add(learner, learner_factory)
 
 
 def _record_shard(plan: _Plan, shard: int) -> int:
@@ -229,24 +251,9 @@ def _record_shard(plan: _Plan, shard: int) -> int:
     return shard
 
 
-@contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """Started processes inherit these: where processes share the cores, threads of their own only fight for them."""
-    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-    before = {name: os.environ.get(name) for name in names}
-    os.environ.update(dict.fromkeys(names, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-
-
-def _is_complete(out: Path, config: GenerateConfig, resume: bool) -> bool:
+def _is_complete(out: Path, config: GenerateConfig, provenance, resume: bool) -> bool:
     """Whether `out` is this very dataset, whole; raises where it is anything but nothing or a part of it."""
+    from icrl.provenance import PROVENANCE_FILE, read_provenance
     from icrl.store_writer import listed_shards
 
     if out.exists() and not out.is_dir():
@@ -264,6 +271,11 @@ def _is_complete(out: Path, config: GenerateConfig, resume: bool) -> bool:
     ours, theirs = (_identity(c) for c in (config, load_config(GenerateConfig, out / CONFIG_FILE)))
     if difference := first_difference(theirs, ours):
         raise DatasetError(f"{out} was recorded with another config ({difference}): give --out another folder")
+    # The same config under a release that defines the family or the learner's defaults otherwise is not the same data.
+    if (out / PROVENANCE_FILE).is_file():
+        then, now = (json.loads(json.dumps(asdict(p))) for p in (read_provenance(out), provenance))
+        if difference := first_difference(then, now):
+            raise DatasetError(f"{out} was recorded by another release ({difference}): give --out another folder")
     return complete
 
 

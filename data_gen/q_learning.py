@@ -51,6 +51,8 @@ class QLearning:
         # Row n · S + s of one tall table: a row per (lane, observation), which one `take` gathers.
         self.table = np.zeros((num_lanes * int(np.prod(sizes)), self._num_actions))
         self._base_N = np.arange(num_lanes) * int(np.prod(sizes))
+        # The smallest integers that count the actions: the narrower, the faster to sum and compare.
+        self._count_dtype = np.min_scalar_type(-self._num_actions - 1)
         self.step_size, self.discount = step_size, discount
         self._final_epsilon, self._exploring = final_epsilon, explore_fraction * setting.episodes
         self._counter = EpisodeCounter(num_lanes)
@@ -70,8 +72,8 @@ class QLearning:
         best_NA = value_NA == value_NA.max(axis=1, keepdims=True)
         best_NA |= explore_N[:, None]
         # The pick-th of the allowed actions, which are all of them where the lane explores.
-        count_NA = best_NA.cumsum(axis=1, dtype=np.int8)
-        chosen_N = (pick_N * count_NA[:, -1]).astype(np.int8)
+        count_NA = best_NA.cumsum(axis=1, dtype=self._count_dtype)
+        chosen_N = (pick_N * count_NA[:, -1]).astype(self._count_dtype)
         return (count_NA <= chosen_N[:, None]).sum(axis=1)
 
     def learn(self, observations, actions, rewards, terminated, truncated, next_observations) -> None:

@@ -63,7 +63,7 @@ def record(
                 kept,
                 observations.astype(observation_dtype),
                 actions.astype(action_dtype),
-                rewards,
+                np.asarray(rewards, np.float32),
                 terminated,
                 truncated,
                 episode,

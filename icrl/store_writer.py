@@ -5,6 +5,7 @@ are whole: no listing, no dataset. Shards are named by their number, so that a r
 """
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -66,6 +67,9 @@ def write_shard(path: Path, columns: HistoryColumns) -> None:
         with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_stream(sink, batch.schema) as writer:
             writer.write_batch(batch)
         commit(temporary, path)
+    except OSError as error:
+        # Arrow's own message names no file.
+        raise OSError(error.errno, os.strerror(error.errno), str(path)) if error.errno else error from None
     finally:
         temporary.unlink(missing_ok=True)
 

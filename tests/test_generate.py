@@ -1,15 +1,17 @@
 """Recording: the same bytes whatever the workers and the kills, and clear refusals."""
 
+import contextlib
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from icrl import cli
-from icrl.data_gen.describe import inspect
 from icrl.data_gen.generate import generate
 from icrl.errors import DatasetError, UsageError
 
@@ -99,15 +101,147 @@ def test_a_full_disk_is_one_line_and_no_dataset(tmp_path, monkeypatch, capsys):
     assert not (tmp_path / "data" / "state.json").exists()
 
 
-def test_inspect_finds_the_curve_and_draws_it(tmp_path, capsys):
-    """Kills: a description that disagrees with the family's exact anchors."""
-    out = generate("dark-room-noise", tmp_path / "data", workers=1, histories_per_task=20, episodes=10)
-    description = inspect(out)
-    assert description.histories == 1200
-    assert description.transitions == 1200 * 10 * 20
-    assert description.learning_curve[0] == pytest.approx(description.random, abs=0.15)
-    assert description.learning_curve[-1] == pytest.approx(description.optimum, abs=1e-5)
-    assert (out / "learning_curve.png").stat().st_size > 10_000
-    assert "60 train, 5 validation, 16 test" in capsys.readouterr().out
-    assert cli.main(["inspect", str(out), "--picture", "x.txt"]) == 2
-    assert cli.main(["inspect", str(tmp_path / "nothing")]) == 1
+def test_the_disk_filling_up_names_the_file_and_leaves_no_part_of_it(tmp_path, monkeypatch):
+    """Kills: Arrow's own message, which names no file; a temporary file that keeps the disk full."""
+    import errno
+
+    def full(temporary, final):
+        raise OSError(errno.ENOSPC, "Error writing bytes to file. Detail: [errno 28] No space left on device")
+
+    monkeypatch.setattr("icrl.store_writer.commit", full)
+    with pytest.raises(OSError, match=r"No space left on device: .*data-00000-of-00005.arrow"):
+        generate("dark-room-q-learning", tmp_path / "data", workers=1, **SMALL)
+    assert not list(tmp_path.glob("data/*data-*"))
+
+
+def test_a_script_without_a_main_guard_records_in_several_processes(tmp_path):
+    """Kills: processes that run the script once more each, as spawned ones do; a family of the user's own lost."""
+    (tmp_path / "my_rooms.py").write_text(
+        "from icrl.envs import FAMILIES\nfrom icrl.envs.dark_room import DarkRoom\n"
+        "class MyRoom(DarkRoom):\n    name = 'my-room'\n"
+    )
+    (tmp_path / "script.py").write_text(
+        "import my_rooms\nfrom icrl.data_gen.generate import generate\nfrom icrl.envs import FAMILIES\n"
+        "FAMILIES.add('my-room', my_rooms.MyRoom)\n"
+        f"generate('dark-room-q-learning', 'data', family='my-room', workers=2, **{SMALL})\n"
+    )
+    done = subprocess.run([sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("120 histories") == 1
+    assert (tmp_path / "data" / "state.json").exists()
+
+
+def test_a_family_defined_in_the_script_itself_is_recorded_in_one_process(tmp_path):
+    """Kills: a process that cannot find the family, and dies of it."""
+    (tmp_path / "script.py").write_text(
+        "from icrl.data_gen.generate import generate\nfrom icrl.envs import FAMILIES\n"
+        "from icrl.envs.dark_room import DarkRoom\n"
+        "class MyRoom(DarkRoom):\n    name = 'my-room'\n"
+        "FAMILIES.add('my-room', MyRoom)\n"
+        f"generate('dark-room-q-learning', 'data', family='my-room', workers=2, **{SMALL})\n"
+    )
+    done = subprocess.run([sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert "recording in one process" in done.stderr
+    assert (tmp_path / "data" / "state.json").exists()
+
+
+LONG = ["--config", "dark-room-q-learning", "--histories_per_shard", "50", "--episodes", "800", "--workers", "2"]
+
+
+@pytest.fixture
+def recording(tmp_path):
+    """`icrl generate` with two processes that have written a shard or two of 48, and the pids of its children."""
+    out = tmp_path / "data"
+    process = subprocess.Popen(
+        [sys.executable, "-c", SIGINT_AS_IN_A_TERMINAL, "generate", *LONG, "--out", str(out)],
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    try:
+        deadline = time.monotonic() + 120
+        while not list(out.glob("data-*.arrow")):
+            assert process.poll() is None, process.stderr.read()
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        yield process, out
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        process.stderr.close()
+
+
+# A process that a test starts in the background may inherit an ignored SIGINT.
+SIGINT_AS_IN_A_TERMINAL = (
+    "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    "from icrl.cli import main; sys.exit(main(sys.argv[1:]))"
+)
+
+
+def workers_of(pid: int) -> list[int]:
+    """The recording processes that `pid` has started, by /proc; the one that tracks resources is none."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            if parent == pid and "spawn_main" in (entry / "cmdline").read_text():
+                found.append(int(entry.name))
+    return found
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+linux = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes in /proc")
+
+
+@linux
+def test_no_process_outlives_a_killed_recording(recording):
+    """Kills: processes that wait for their next shard for ever once nobody can give it to them."""
+    process, _ = recording
+    workers = workers_of(process.pid)
+    assert len(workers) == 2
+    process.kill()
+    process.wait()
+    deadline = time.monotonic() + 30
+    while any(alive(pid) for pid in workers):
+        assert time.monotonic() < deadline, "a recording process outlived the one that started it"
+        time.sleep(0.05)
+
+
+@linux
+def test_a_killed_process_is_one_line(recording):
+    """Kills: a traceback where the system took a process for want of memory."""
+    process, out = recording
+    os.kill(workers_of(process.pid)[0], signal.SIGKILL)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert "one of 2 processes was killed" in errors
+    assert "Traceback" not in errors
+    assert not (out / "state.json").exists()
+
+
+def test_ctrl_c_stops_after_the_shards_at_hand(recording):
+    """Kills: a recording that runs on to its end after Ctrl-C; a traceback from every process."""
+    process, out = recording
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert "go on with the same command and --resume" in errors
+    assert "Traceback" not in errors
+    assert len(list(out.glob("data-*.arrow"))) < 24
+    assert not list(out.glob(".*.partial-*"))
+
+
+def test_a_resume_under_another_definition_of_the_family_is_refused(tmp_path):
+    """Kills: shards of two releases in one dataset: the config is the same, the tasks are not."""
+    out = generate("dark-room-q-learning", tmp_path / "data", workers=1, **SMALL)
+    values = json.loads((out / "provenance.json").read_text())
+    (out / "provenance.json").write_text(json.dumps({**values, "family_version": 7}))
+    (out / "state.json").unlink()
+    with pytest.raises(DatasetError, match=r"another release \(family_version was 7, now \d"):
+        generate("dark-room-q-learning", out, resume=True, **SMALL)

@@ -121,6 +121,19 @@ def test_noise_distillation_follows_its_schedule():
     assert returns[-2:].tolist() == pytest.approx([16.54] * 2, abs=0.01)
 
 
+@pytest.mark.parametrize("arms", [2, 127, 128, 200, 300])
+def test_q_learning_explores_any_number_of_actions(arms):
+    """Kills: a count of the actions in eight bits, which from 128 on makes one action of them all."""
+    family = make_family("bernoulli-bandit", num_arms=arms, train=100, validation=0, test=1)
+    tasks = family.split(0).train
+    columns = record(family, tasks, "q-learning", {}, episodes=60, keep_every=1, seed=0, index=range(100))
+    first = columns.actions.reshape(100, 60)[:, :12]
+    assert len(set(first.ravel())) > 0.95 * arms
+    assert first.max() == arms - 1
+    # Every action equally likely at first: the mean of 1,200 draws within four standard errors.
+    assert first.mean() == pytest.approx((arms - 1) / 2, abs=4 * arms / np.sqrt(12 * 1200) + 0.2)
+
+
 @pytest.mark.parametrize("name", list(LEARNERS))
 def test_a_lane_does_not_depend_on_its_batch(name):
     """Kills: random numbers or tables shared between lanes, which would tie the data to the number of workers."""
