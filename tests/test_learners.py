@@ -148,6 +148,26 @@ def test_a_lane_does_not_depend_on_its_batch(name):
     assert set(alone.episode) == {0, 2, 4, 6, 8, 10}
 
 
+def test_keeping_fewer_episodes_changes_nothing_about_them():
+    """Kills: a learner that sees only the kept episodes; a final observation of the episode before."""
+    family = make_family("key-to-door-ad-eps")
+    tasks = family.split(0).train[:20]
+    options = {"final_fraction": 0.5}
+    whole = record_histories(family, tasks, "noise-distillation", options, episodes=12, keep_every=1)
+    thinned = record_histories(family, tasks, "noise-distillation", options, episodes=12, keep_every=5)
+    assert len({len(history) for history in thinned}) > 1, "the lanes must end their episodes apart"
+    for full, thin in zip(whole, thinned, strict=True):
+        assert full.episode[full.dones].tolist() == list(range(12))
+        assert thin.episode[thin.dones].tolist() == [0, 5, 10]
+        rows = full.episode % 5 == 0
+        for name in ("observations", "actions", "rewards", "terminated", "truncated", "step_in_episode"):
+            np.testing.assert_array_equal(getattr(thin, name), getattr(full, name)[rows])
+        np.testing.assert_array_equal(thin.final_observations, full.final_observations[[0, 5, 10]])
+        # A finished Key-to-Door ends at the door, which no row of the history shows.
+        last = full.final_observations[full.terminated[full.dones]]
+        assert np.all(last == np.array(full.task_params["door"])), full.task_params
+
+
 def test_wrong_learners_and_options_are_named():
     """Kills: an option that is swallowed; a table over a space that is not countable."""
     bandit, room = make_family("bernoulli-bandit"), make_family("dark-room")

@@ -2,13 +2,18 @@
 
 import json
 
+import gymnasium as gym
 import numpy as np
 import pytest
 
 from icrl.data_gen.generate import generate
 from icrl.data_gen.record import record_histories
 from icrl.errors import DatasetError
+from icrl.provenance import Provenance, write_provenance
+from icrl.spaces import space_to_dict, storage_dtype
 from icrl.store import HistoryStore
+from icrl.store_writer import HistoryColumns, list_shards, shard_name, write_shard
+from icrl.tasks import Split, Task
 
 SMALL = {"histories_per_task": 1, "episodes": 6, "keep_every": 2, "histories_per_shard": 20, "workers": 1}
 
@@ -55,6 +60,63 @@ def test_the_folder_is_a_hugging_face_dataset(folder):
     store = HistoryStore.open(folder)
     assert rows[3]["rewards"] == store.window(3, 0, int(store.lengths[3])).rewards.tolist()
     assert rows.features["observations"].feature.dtype == "uint8"
+
+
+@pytest.mark.parametrize(
+    ("space", "dtype"),
+    [
+        (gym.spaces.Box(-np.inf, np.inf, (2, 3)), np.float32),
+        (gym.spaces.Discrete(1), np.uint8),
+        (gym.spaces.Discrete(70_000), np.uint32),
+        (gym.spaces.MultiDiscrete([300, 4]), np.uint16),
+    ],
+)
+def test_every_space_comes_back_as_it_was_written(space, dtype, tmp_path):
+    """Kills: a row's width taken from the wrong column; an empty history that shifts all that follow it."""
+    generator = np.random.default_rng(0)
+
+    def observations(rows: int) -> np.ndarray:
+        return generator.integers(0, 256, (rows, *space.shape)).astype(dtype)
+
+    assert storage_dtype(space) == dtype
+    terminated = np.array([0, 1, 0, 1, 0, 1, 0, 1, 0, 1], bool)
+    columns = HistoryColumns(
+        task_id=np.array([0, 1, 2]),
+        learner_seed=np.array([5, 6, 7]),
+        lengths=np.array([4, 0, 6]),
+        num_final=np.array([2, 0, 3]),
+        observations=observations(10),
+        actions=np.arange(10, dtype=np.uint8),
+        rewards=generator.normal(size=10).astype(np.float32),
+        terminated=terminated,
+        truncated=np.zeros(10, bool),
+        episode=np.array([0, 0, 1, 1, 0, 0, 1, 1, 2, 2], np.int32),
+        step_in_episode=np.tile([0, 1], 5).astype(np.int32),
+        final_observations=observations(5),
+    )
+    tasks = tuple(Task(number, {"number": number}) for number in range(3))
+    spaces = {"observation_space": space_to_dict(space), "action_space": space_to_dict(gym.spaces.Discrete(10))}
+    provenance = Provenance(
+        "any", 1, {}, 2, **spaces, split_seed=0, recorded_split="train", learner="any", learner_options={},
+        histories_per_task=1, episodes=3, keep_every=1, seed=0,
+    )  # fmt: skip
+    write_provenance(tmp_path, provenance, Split(0, tasks, (), ()))
+    write_shard(tmp_path / shard_name(0, 1), columns)
+    list_shards(tmp_path, 1)
+    store = HistoryStore.open(tmp_path)
+    assert store.lengths.tolist() == [4, 0, 6]
+    for index, rows, finals in (
+        (0, slice(0, 4), slice(0, 2)),
+        (1, slice(4, 4), slice(2, 2)),
+        (2, slice(4, 10), slice(2, 5)),
+    ):
+        history = store.history(index)
+        assert history.task_params == {"number": index}
+        for name in ("observations", "actions", "rewards", "terminated", "truncated", "episode", "step_in_episode"):
+            stored, written = getattr(history, name), getattr(columns, name)[rows]
+            assert stored.dtype == written.dtype
+            np.testing.assert_array_equal(stored, written)
+        np.testing.assert_array_equal(history.final_observations, columns.final_observations[finals])
 
 
 def copy_of(folder, tmp_path):
