@@ -191,8 +191,8 @@ def whole_weights(accelerator: Any, model: nn.Module, bare: InContextTransformer
     """
     if accelerator.distributed_type.name in checkpoints.REPLICATED:
         return bare.state_dict()
-    # DeepSpeed in bf16 holds the weights themselves in bf16.
-    return {name: value.float() for name, value in accelerator.get_state_dict(model).items()}
+    # None but in the main process for ZeRO-3; and DeepSpeed in bf16 holds the weights themselves in bf16.
+    return {name: value.float() for name, value in (accelerator.get_state_dict(model) or {}).items()}
 
 
 def save_model(accelerator: Any, model: nn.Module, bare: InContextTransformer, out: Path) -> None:
