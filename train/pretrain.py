@@ -51,7 +51,7 @@ def train(
         resume: go on from the newest checkpoint; where there is none yet, begin.
         dry_run: only print what would be done.
         launch: "cpu", "ddp", "zero1", "zero2", "zero3", "fsdp2" or a config file of `accelerate launch`; None is this
-            process, or what the launcher that started this process makes of it.
+            process, on its GPU where there is one, or what the launcher that started this process makes of it.
         num_processes: how many processes the launch starts; None is one per GPU, or what the launch says.
         overrides: dotted keys of the config, as in `**{"train.steps": 2000}`.
 
@@ -65,7 +65,11 @@ def train(
         raise UsageError(f"--{name} is missing: expected {'a dataset' if name == 'data' else 'a run'} folder's path")
     data, out = Path(data), Path(out)
     started_here = not inside_a_launcher()
-    launched = read_launch(launch or "cpu") if launch or started_here else None
+    launched = read_launch(launch) if launch else None
+    if launched is None and started_here and (num_processes or 1) > 1:
+        raise UsageError(
+            f"--num-processes {num_processes} needs a --launch: choose ddp, zero1, zero2, zero3 or fsdp2"
+        )
 
     # 2. Look before anything is written: the data, the share of each process, the run folder.
     from icrl.train.runs import Plan, check_folder, describe
