@@ -48,17 +48,25 @@ class UCB1(_ArmStatistics):
         exploration: c. 1 is the paper's; a smaller one has less regret on short trials.
         log_time: False leaves the growing numerator out: mean_i + c / sqrt(n_i), the baseline of the
             Decision-Pretrained Transformer (Lee et al., 2023).
+        prior: every arm counts as two pulls, of which one was rewarded, before the first one; no arm has to be pulled.
+            With c = 0.15 this is the UCB1 of RL² (Duan et al., 2016), whose trials can be shorter than all arms once.
     """
 
-    def __init__(self, setting: LearnerSetting, *, exploration: float = 1.0, log_time: bool = True) -> None:
+    def __init__(
+        self, setting: LearnerSetting, *, exploration: float = 1.0, log_time: bool = True, prior: bool = False
+    ) -> None:
         super().__init__(setting, "ucb1")
         if exploration < 0:
             raise UsageError(f"exploration={exploration} is negative: expected the factor of the confidence bonus")
-        self.exploration, self.log_time = exploration, log_time
+        self.exploration, self.log_time, self.prior = exploration, log_time, prior
 
     def act(self, observations: NDArray) -> NDArray[np.int64]:
         total_N1 = np.maximum(self.pulls_NK.sum(axis=1, keepdims=True), 1)
         numerator_N1 = 2 * np.log(total_N1) if self.log_time else 1.0
+        if self.prior:
+            pulls_NK = self.pulls_NK + 2
+            bonus_NK = self.exploration * np.sqrt(numerator_N1 / pulls_NK)
+            return self._best((self.sums_NK + 1) / pulls_NK + bonus_NK)
         bonus_NK = self.exploration * np.sqrt(numerator_N1 / np.maximum(self.pulls_NK, 1))
         return self._best(np.where(self.pulls_NK == 0, np.inf, self._means() + bonus_NK))
 
