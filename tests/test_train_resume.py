@@ -188,7 +188,7 @@ def test_two_runs_in_one_folder_are_refused(tiny_data, tmp_path):
         (["--data", "nowhere", "--out", "x"], 1, "nowhere is not there"),
         (["--data", "x", "--out", "y", "--train.stepz", "3"], 2, "did you mean"),
         (["--data", "x", "--out", "y", "--launch", "zero4"], 2, "unknown launch 'zero4' (did you mean 'zero"),
-        (["--data", "x", "--out", "y", "--num-processes", "2"], 2, "--launch cpu is a single process"),
+        (["--data", "x", "--out", "y", "--num-processes", "2"], 2, "--num-processes 2 needs a --launch: choose ddp"),
     ],
 )
 def test_a_wrong_line_is_one_line(argv, code, message, capsys):

@@ -67,9 +67,7 @@ def train(
     started_here = not inside_a_launcher()
     launched = read_launch(launch) if launch else None
     if launched is None and started_here and (num_processes or 1) > 1:
-        raise UsageError(
-            f"--num-processes {num_processes} needs a --launch: choose ddp, zero1, zero2, zero3 or fsdp2"
-        )
+        raise UsageError(f"--num-processes {num_processes} needs a --launch: choose ddp, zero1, zero2, zero3 or fsdp2")
 
     # 2. Look before anything is written: the data, the share of each process, the run folder.
     from icrl.train.runs import Plan, check_folder, describe
