@@ -94,3 +94,13 @@ def test_accelerate_launch_that_started_one_process_of_several(monkeypatch):
     monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
     with pytest.raises(LaunchError, match="asked for several CPU processes and has started one"):
         check_processes(accelerator("NO", 1), None, None)
+
+
+def test_what_the_environment_asks_for_holds_without_launch_too(monkeypatch):
+    """Kills: `ACCELERATE_USE_CPU=true torchrun` with DeepSpeed asked for, which trains as plain DDP and says nothing."""
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
+    check_processes(accelerator("DEEPSPEED", 2, 2), None, None)
+    with pytest.raises(LaunchError, match="asks for processes of type DEEPSPEED, accelerate says MULTI_CPU"):
+        check_processes(accelerator("MULTI_CPU", 2), None, None)

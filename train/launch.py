@@ -188,6 +188,12 @@ def check_processes(accelerator: Any, launch: Launch | None, num_processes: int 
             "`accelerate launch` was asked for several CPU processes and has started one: expected all of them; "
             "use `icrl train --launch ddp --num-processes N`"
         )
+    for variable, meant in (("ACCELERATE_USE_DEEPSPEED", "DEEPSPEED"), ("ACCELERATE_USE_FSDP", "FSDP")):
+        if _flag(variable) and kind != meant:
+            raise LaunchError(
+                f"{variable} asks for processes of type {meant}, accelerate says {kind}: unset ACCELERATE_USE_CPU, "
+                "which overrules it, or start the run with `icrl train --launch NAME --num-processes N`"
+            )
     if launch is None:
         return
     expected = {"MULTI_GPU": ("MULTI_GPU", "MULTI_CPU"), "MULTI_CPU": ("MULTI_CPU",)}.get(launch.kind, (launch.kind,))
