@@ -97,7 +97,7 @@ def test_accelerate_launch_that_started_one_process_of_several(monkeypatch):
 
 
 def test_what_the_environment_asks_for_holds_without_launch_too(monkeypatch):
-    """Kills: `ACCELERATE_USE_CPU=true torchrun` with DeepSpeed asked for, which trains as plain DDP and says nothing."""
+    """Kills: `ACCELERATE_USE_CPU=true torchrun` that drops DeepSpeed, trains as plain DDP and says nothing."""
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("LOCAL_RANK", "0")
     monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
