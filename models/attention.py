@@ -29,11 +29,11 @@ class AttentionCache(Protocol):
 class CausalSelfAttention(nn.Module):
     """Multi-head attention, queries, keys and values from one product, no biases."""
 
-    def __init__(self, width: int, n_head: int, layer: int, dropout: float, gain: float) -> None:
+    def __init__(self, width: int, n_head: int, layer: int, dropout: float) -> None:
         super().__init__()
         self.n_head, self.layer, self.dropout = n_head, layer, dropout
         self.qkv = Linear(width, 3 * width)
-        self.out = Linear(width, width, gain)
+        self.out = Linear(width, width, gain=0.0)
 
     def forward(self, x_BTD: Tensor, table: Tensor, cache: AttentionCache | None = None) -> Tensor:
         """Args: table: of `kernels.rotary_table`, the rows of these tokens' positions."""

@@ -14,9 +14,9 @@ from icrl.errors import UsageError
 from icrl.models.config import InContextConfig
 from icrl.models.tokens import Tokens
 
-EMBEDDING_STD = 0.1
+EMBEDDING_STD = 0.05
 """Initial standard deviation of what each part of a token adds. A residual stream that starts small is soon ruled by
-the blocks: on 9×9 Dark Room the return after 500 steps on unseen goals was 16.0 so, and 13.8 from 1.0."""
+the blocks: on 9×9 Dark Room the model then adapts to unseen goals after fewer steps of training than from 1.0."""
 
 
 class DiscreteEncoder(nn.Module):

@@ -13,8 +13,7 @@ class DiscreteHead(nn.Module):
 
     def __init__(self, num_actions: int, width: int) -> None:
         super().__init__()
-        # Starts close to the uniform distribution.
-        self.logits = Linear(width, num_actions, gain=0.2)
+        self.logits = Linear(width, num_actions)
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         return self.logits(x_BTD)

@@ -21,6 +21,8 @@ from torch.nn import functional as F
 
 ROTARY_BASE = 10_000.0
 _EPSILON = 1e-6
+INITIAL_GAIN = 0.4
+"""Of the linear layers. At width 64 their initial weights have the standard deviation 0.05, as the embeddings have."""
 # Below this many, oneDNN's own preparations take longer than the product.
 _FEW_ROWS = 64
 
@@ -81,7 +83,7 @@ class Linear(nn.Linear):
         gain: the initial weights have the standard deviation gain / sqrt(inputs).
     """
 
-    def __init__(self, inputs: int, outputs: int, gain: float = 1.0) -> None:
+    def __init__(self, inputs: int, outputs: int, gain: float = INITIAL_GAIN) -> None:
         super().__init__(inputs, outputs, bias=False)
         self.gain = gain
 

@@ -19,7 +19,7 @@ from icrl.models.attention import AttentionCache, CausalSelfAttention
 from icrl.models.config import InContextConfig
 from icrl.models.encoders import EMBEDDING_STD, TokenEmbedding
 from icrl.models.heads import make_action_head
-from icrl.models.kernels import Linear, rms_norm, rotary_table, squared_relu
+from icrl.models.kernels import INITIAL_GAIN, Linear, rms_norm, rotary_table, squared_relu
 from icrl.models.tokens import Tokens
 
 
@@ -34,11 +34,11 @@ class InContextOutput(ModelOutput):
 class SquaredReLU(nn.Module):
     """max(x W, 0)² V (So et al., 2021)."""
 
-    def __init__(self, width: int, ratio: float, gain: float) -> None:
+    def __init__(self, width: int, ratio: float) -> None:
         super().__init__()
         hidden = round(ratio * width)
         self.up = Linear(width, hidden)
-        self.down = Linear(hidden, width, gain)
+        self.down = Linear(hidden, width, gain=0.0)
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         return self.down(squared_relu(self.up(x_BTD)))
@@ -47,11 +47,11 @@ class SquaredReLU(nn.Module):
 class SwiGLU(nn.Module):
     """(silu(x W) · x U) V (Shazeer, 2020), with 2/3 of the channels: as many weights as the other."""
 
-    def __init__(self, width: int, ratio: float, gain: float) -> None:
+    def __init__(self, width: int, ratio: float) -> None:
         super().__init__()
         hidden = max(8, round(ratio * width * 2 / 3 / 8) * 8)
         self.up = Linear(width, 2 * hidden)
-        self.down = Linear(hidden, width, gain)
+        self.down = Linear(hidden, width, gain=0.0)
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         gate, value = self.up(x_BTD).chunk(2, dim=-1)
@@ -64,10 +64,8 @@ class Block(GradientCheckpointingLayer):
     def __init__(self, config: InContextConfig, layer: int) -> None:
         super().__init__()
         self.dropout = config.residual_dropout
-        # What a block adds to the residual stream starts as small as the stream, smaller the more blocks there are.
-        gain = EMBEDDING_STD * (2 * config.n_layer) ** -0.5
-        self.attention = CausalSelfAttention(config.width, config.n_head, layer, config.attention_dropout, gain)
-        self.mlp = (SquaredReLU if config.mlp == "relu2" else SwiGLU)(config.width, config.mlp_ratio, gain)
+        self.attention = CausalSelfAttention(config.width, config.n_head, layer, config.attention_dropout)
+        self.mlp = (SquaredReLU if config.mlp == "relu2" else SwiGLU)(config.width, config.mlp_ratio)
 
     def forward(self, x_BTD: Tensor, table: Tensor, cache: AttentionCache | None = None) -> Tensor:
         x_BTD = x_BTD + self._drop(self.attention(rms_norm(x_BTD), table, cache))
@@ -96,12 +94,13 @@ class InContextTransformer(PreTrainedModel):
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
-        """Through `transformers.initialization`, which leaves alone whatever was loaded from a file.
+        """Blocks add nothing at first: what they give to the residual stream starts at zero.
 
-        Writing `.data` here would make `from_pretrained` return random weights.
+        Through `transformers.initialization`, which leaves alone whatever was loaded from a file: writing `.data`
+        here would make `from_pretrained` return random weights.
         """
         if isinstance(module, nn.Linear):
-            initialization.normal_(module.weight, std=getattr(module, "gain", 1.0) * module.in_features**-0.5)
+            initialization.normal_(module.weight, std=getattr(module, "gain", INITIAL_GAIN) * module.in_features**-0.5)
             if module.bias is not None:
                 initialization.zeros_(module.bias)
         elif isinstance(module, nn.Embedding):

@@ -18,10 +18,15 @@ SPACES = {
 }
 
 
-def make_model(keep: float = 0.5, **options) -> InContextTransformer:
+def make_model(keep: float = 0.5, fresh: bool = False, **options) -> InContextTransformer:
+    """A tiny model. Unless it is to be `fresh`, its weights are as large as trained ones: the blocks of a fresh model
+    add nothing yet, and whatever a cache held would be right."""
     torch.manual_seed(0)
     options = {"n_layer": 2, "n_head": 2, "width": 16, "context_length": CONTEXT, "context_keep": keep} | options
-    return InContextTransformer(InContextConfig.of(ModelOptions(**options), **SPACES)).eval()
+    model = InContextTransformer(InContextConfig.of(ModelOptions(**options), **SPACES)).eval()
+    for parameter in () if fresh else model.parameters():
+        torch.nn.init.normal_(parameter, std=parameter.shape[-1] ** -0.5)
+    return model
 
 
 def random_tokens(lanes: int, steps: int, seed: int = 0) -> Tokens:

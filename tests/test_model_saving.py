@@ -58,9 +58,12 @@ def test_initial_weights_have_the_stated_spread():
     """Kills: an initialisation that a later call of post_init undoes."""
     model = InContextTransformer(make_model(width=64, n_layer=3).config)
     block = model.blocks[1]
-    assert block.attention.qkv.weight.std().item() == pytest.approx(64**-0.5, rel=0.05)
-    assert block.attention.out.weight.std().item() == pytest.approx(0.1 * (6 * 64) ** -0.5, rel=0.05)
-    assert block.mlp.down.weight.std().item() == pytest.approx(0.1 * (6 * 256) ** -0.5, rel=0.05)
+    assert block.attention.qkv.weight.std().item() == pytest.approx(0.4 * 64**-0.5, rel=0.05)
+    assert block.mlp.up.weight.std().item() == pytest.approx(0.4 * 64**-0.5, rel=0.05)
+    assert block.attention.out.weight.abs().max().item() == 0
+    assert block.mlp.down.weight.abs().max().item() == 0
+    assert model.embedding.step.weight.std().item() == pytest.approx(0.05, rel=0.1)
+    assert model.embedding.previous_reward.weight.std().item() == pytest.approx(0.05, rel=0.5)
 
 
 def test_config_json_states_every_field(folder):

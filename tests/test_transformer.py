@@ -264,7 +264,7 @@ def test_it_learns_to_repeat_what_was_rewarded():
     """Kills: a model or objective that trains without error and does not learn from the context."""
     torch.manual_seed(0)
     generator = torch.Generator().manual_seed(0)
-    model = make_model(width=32).train()
+    model = make_model(width=32, fresh=True).train()
     optimiser = torch.optim.AdamW(model.parameters(), lr=3e-3)
 
     def windows(number: int) -> WindowBatch:
