@@ -19,7 +19,7 @@ def test_the_demo_preset_is_the_stated_one():
     config = load_config(TrainConfig, "ad-small")
     model, options = config.model, config.train
     assert (model.n_layer, model.width, model.n_head, model.context_length) == (3, 64, 2, 200)
-    assert (options.batch_size, options.steps, options.learning_rate) == (32, 2000, 3e-3)
+    assert (options.batch_size, options.steps, options.learning_rate) == (64, 1750, 3e-3)
     assert (options.betas, options.weight_decay, options.clip) == ((0.9, 0.95), 0.01, 1.0)
     assert (options.schedule, options.decay_fraction, model.attention_dropout) == ("wsd", 0.3, 0.0)
 
