@@ -32,7 +32,7 @@ class GenerateConfig:
     presets: ClassVar[str] = "icrl.data_gen.presets"
 
     family: str
-    """The task family's name: `icrl tasks` lists them."""
+    """The task family's name, as `icrl tasks` lists them; or your own, path/file.py:Class or package.module:Class."""
     learner: str
     """The source learner's name: q-learning, ucb1, thompson, empirical-mean, noise-distillation, optimal, random."""
     episodes: int
@@ -42,7 +42,7 @@ class GenerateConfig:
     learner_options: dict[str, Any] = field(default_factory=dict)
     """The learner's options, such as `--learner_options.step_size 0.5`."""
     split: str = "train"
-    """The split whose tasks are learned: train, validation or test."""
+    """The split whose tasks are learned: train, validation, test, or an out-of-distribution set of the family."""
     split_seed: int = 0
     """Which tasks are training, validation and test tasks is a function of this."""
     histories_per_task: int = 1
@@ -169,7 +169,7 @@ def _resolve(config: GenerateConfig):
     split = family.split(config.split_seed)
     split.named(config.split)
     provenance = Provenance(
-        family=family.name,
+        family=config.family,
         family_version=family.version,
         family_options=dict(family.options),
         horizon=family.horizon,
@@ -195,7 +195,8 @@ def _record_shards(plan: _Plan, shards: Sequence[int]) -> Iterator[int]:
 
     config = plan.config
     workers = min(config.workers or os.cpu_count() or 1, len(shards))
-    factories = (FAMILIES[config.family], LEARNERS[config.learner])
+    # A fresh process finds a family by its name, unless only this one was told of it.
+    factories = (FAMILIES[config.family] if FAMILIES.is_added(config.family) else None, LEARNERS[config.learner])
     if workers > 1 and not importable(*factories):
         print(
             "recording in one process: the family or the learner is defined in the script that was started; "
@@ -216,12 +217,12 @@ def _record_shards(plan: _Plan, shards: Sequence[int]) -> Iterator[int]:
             yield _record_shard(plan, shard)
 
 
-def _register(family: str, learner: str, family_factory: Callable, learner_factory: Callable) -> None:
+def _register(family: str, learner: str, family_factory: Callable | None, learner_factory: Callable) -> None:
     """Makes a family and a learner of the user's own known in a fresh process."""
     from icrl.data_gen.learners import LEARNERS
     from icrl.envs import FAMILIES
 
-    if family not in FAMILIES:
+    if family_factory is not None and not FAMILIES.is_added(family):
         FAMILIES.add(family, family_factory)
     if learner not in LEARNERS:
         LEARNERS.add(learner, learner_factory)

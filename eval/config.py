@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from icrl.errors import UsageError
-from icrl.tasks import SplitName
 
 EMPTY_PROMPT = "empty"
 
@@ -23,8 +22,8 @@ class EvaluateConfig:
     """Episodes that every lane completes; for a bandit, pulls of a trial."""
     seeds: int = 3
     """Independent repetitions of every task."""
-    split: SplitName = "test"
-    """Split of the tasks; anything but "test" has to be asked for by name."""
+    split: str = "test"
+    """The tasks: test, validation, train, or an out-of-distribution set of the family, such as extrapolation."""
     tasks: int | None = None
     """Only the first so many tasks of the split; null for all of them."""
     action: Literal["sample", "greedy"] = "sample"

@@ -36,7 +36,7 @@ def read_prompts(
     """
     store = HistoryStore.open(path)
     _check_alike(path, store.provenance, provenance)
-    params = {task.id: _key(task) for name in ("train", "validation", "test") for task in store.split.named(name)}
+    params = {task.id: _key(task) for name in store.split.names for task in store.split.named(name)}
     rows: dict[str, list[int]] = {}
     for row, task_id in enumerate(store.task_ids.tolist()):
         rows.setdefault(params[task_id], []).append(row)

@@ -26,7 +26,7 @@ class Provenance:
     """All that is needed to make a dataset again, and to know what a model was trained on."""
 
     family: str
-    """The task family's registered name."""
+    """The task family's name, or its place (`path/file.py:Class`), as `make_family` takes it."""
     family_version: int
     family_options: dict[str, Any]
     horizon: int
@@ -68,7 +68,7 @@ def write_provenance(folder: Path, provenance: Provenance, split: Split) -> None
     import pyarrow.parquet as pq
 
     folder.mkdir(parents=True, exist_ok=True)
-    rows = [(name, task) for name in SPLIT_NAMES for task in split.named(name)]
+    rows = [(name, task) for name in split.names for task in split.named(name)]
     table = pa.table(
         {
             "task_id": pa.array([task.id for _, task in rows], pa.int64()),
@@ -113,7 +113,8 @@ def read_split(folder: Path) -> Split:
         rows = pq.read_table(folder / TASKS_FILE).to_pylist()
         tasks = {name: [] for name in SPLIT_NAMES}
         for row in rows:
-            tasks[row["split"]].append(Task(row["task_id"], json.loads(row["params"])))
+            tasks.setdefault(row["split"], []).append(Task(row["task_id"], json.loads(row["params"])))
     except (FileNotFoundError, pa.ArrowInvalid, KeyError) as error:
         raise DatasetError(f"{folder / TASKS_FILE} is missing or damaged ({error}): generate the data again") from None
-    return Split(seed, *(tuple(tasks[name]) for name in SPLIT_NAMES))
+    parts = [tuple(tasks.pop(name)) for name in SPLIT_NAMES]
+    return Split(seed, *parts, ood={name: tuple(of) for name, of in tasks.items()})

@@ -11,7 +11,6 @@ from icrl.history import LearningHistory
 from icrl.provenance import read_provenance, read_split
 from icrl.spaces import space_from_dict
 from icrl.store_writer import listed_shards
-from icrl.tasks import SPLIT_NAMES
 
 _BOOLEAN = ("terminated", "truncated")
 _PER_STEP = ("observations", "actions", "rewards", "terminated", "truncated", "episode", "step_in_episode")
@@ -82,7 +81,7 @@ class HistoryStore:
         self.lengths = ends - starts
         self.num_transitions = int(self.lengths.sum())
         self._check_lengths()
-        self._params = {task.id: task.params for name in SPLIT_NAMES for task in self.split.named(name)}
+        self._params = {task.id: task.params for name in self.split.names for task in self.split.named(name)}
 
     def __len__(self) -> int:
         return len(self.lengths)

@@ -2,8 +2,9 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,13 @@ if TYPE_CHECKING:
 SplitName = Literal["train", "validation", "test"]
 SPLIT_NAMES: tuple[SplitName, ...] = ("train", "validation", "test")
 
+Axis = Literal["reward", "dynamics", "observation", "start"]
+AXES: tuple[Axis, ...] = ("reward", "dynamics", "observation", "start")
+"""What may differ between the tasks of a family; "start" also where every episode draws its start state afresh."""
+
+OOD_FIRST_ID = 1 << 24
+"""Task numbers from here on are out of distribution: set j has the numbers from (j + 1) · OOD_FIRST_ID on."""
+
 
 @dataclass(frozen=True)
 class Task:
@@ -33,31 +41,38 @@ class Task:
 
 @dataclass(frozen=True)
 class Split:
-    """Disjoint tasks to train on, to select on, and to report on.
+    """Disjoint tasks to train on, to select on, and to report on; and sets from outside their distribution.
 
     Raises:
-        ValueError: where two of the three share a task, by number or by parameters.
+        ValueError: where two of the sets share a task, by number or by parameters.
     """
 
     seed: int
     train: tuple[Task, ...]
     validation: tuple[Task, ...]
     test: tuple[Task, ...]
+    ood: Mapping[str, tuple[Task, ...]] = field(default_factory=dict)
+    """The family's out-of-distribution sets by name, such as "extrapolation"."""
 
     def __post_init__(self) -> None:
         for key in (lambda task: task.id, lambda task: repr(task.params)):
             seen: dict[Any, str] = {}
-            for name in SPLIT_NAMES:
-                for task in getattr(self, name):
+            for name in self.names:
+                for task in self.named(name):
                     if seen.setdefault(key(task), name) != name:
                         raise ValueError(f"task {task.id} {task.params} is in both {seen[key(task)]} and {name}")
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of all sets: "train", "validation", "test", then the out-of-distribution ones."""
+        return (*SPLIT_NAMES, *self.ood)
+
     def named(self, name: str) -> tuple[Task, ...]:
-        """The tasks of "train", "validation" or "test"."""
-        if name not in SPLIT_NAMES:
-            hint = did_you_mean(name, SPLIT_NAMES)
-            raise UsageError(f"unknown split {name!r}{hint}; choose from {', '.join(SPLIT_NAMES)}")
-        return getattr(self, name)
+        """The tasks of one set; raises UsageError where there is none of that name."""
+        if name not in self.names:
+            hint = did_you_mean(name, self.names)
+            raise UsageError(f"unknown split {name!r}{hint}; choose from {', '.join(self.names)}")
+        return self.ood[name] if name in self.ood else getattr(self, name)
 
 
 @dataclass(frozen=True)
@@ -67,14 +82,19 @@ class Anchors:
     random: NDArray[np.float64]
     """Shape `(N,)`: the uniform random policy."""
     optimum: NDArray[np.float64]
-    """Shape `(N,)`: the best policy that knows the task. It ignores the cost of finding the task out."""
+    """Shape `(N,)`: the best policy that knows the task, NaN where nobody knows it. It ignores the cost of finding
+    the task out."""
+    zero_action: NDArray[np.float64] | None = None
+    """Shape `(N,)`: the action 0 throughout, where actions are continuous: often better than random."""
+    measured: bool = False
+    """Averages over episodes of the environment rather than exact values."""
 
 
 class ReferencePolicy(Protocol):
     """A policy that does not learn, batched over lanes: the optimum of a known task, for instance."""
 
-    def act(self, observations: NDArray) -> NDArray[np.int64]:
-        """Actions `(N,)` for observations `(N, *observation_shape)`."""
+    def act(self, observations: NDArray) -> NDArray:
+        """Actions `(N, *action_shape)` for observations `(N, *observation_shape)`."""
 
     def observe(self, rewards: NDArray, terminated: NDArray, truncated: NDArray) -> None:
         """The environment's answer to the last `act`, each `(N,)`; a policy with hidden state (a key that was
@@ -102,8 +122,12 @@ class TaskFamily(ABC):
     action_space: "gym.Space"
     num_tasks: dict[str, int]
     """Tasks of each split: keys "train", "validation", "test"."""
-    axes: ClassVar[tuple[str, ...]] = ("reward",)
-    """What differs between tasks: any of "reward", "dynamics", "observation", "start"."""
+    axes: tuple[Axis, ...] = ("reward",)
+    """What differs between tasks. A class states all that can; one built with `hold` has fewer."""
+    ood_sets: Mapping[str, str] = MappingProxyType({})
+    """The out-of-distribution sets of `split`: name, and in a few words what lies outside the training tasks."""
+    policy_kinds: tuple[str, ...] = ("optimal",)
+    """Kinds of `reference_policy`, the best first: "optimal", or "expert" where it is a script's; may be empty."""
 
     @abstractmethod
     def split(self, seed: int) -> Split:
@@ -147,15 +171,50 @@ class TaskFamily(ABC):
         chosen = np.unique(np.linspace(0, num_episodes - 1, min(pictures, num_episodes)).round().astype(int))
         return [slice(int(k), int(k) + 1) for k in chosen]
 
+    def bayes_optimal(self, episodes: int) -> NDArray[np.float64] | None:
+        """Expected return of each of the first `episodes` episodes, shape `(episodes,)`, of the agent that gets the
+        most out of all of them together without knowing the task: over the family's prior, exact.
+
+        None where it cannot be computed: that is the rule.
+        """
+        return None
+
+    def valid_actions(self, tasks: Sequence[Task]) -> NDArray[np.int64] | None:
+        """How many of the actions 0, 1, … mean something in each task, shape `(N,)`; None where all do."""
+        return None
+
     def check_policy_kind(self, kind: str) -> None:
-        """Raises UsageError unless `kind` is "optimal", the one reference policy that every family has."""
-        if kind != "optimal":
-            raise UsageError(f"{self.name} has no reference policy {kind!r}; choose from optimal")
+        """Raises UsageError for a kind of reference policy that the family does not have."""
+        if kind not in self.policy_kinds:
+            choices = f"choose from {', '.join(self.policy_kinds)}" if self.policy_kinds else "it has none"
+            raise UsageError(f"{self.name} has no reference policy {kind!r}; {choices}")
 
     @property
     def label(self) -> str:
         """Name and version: "dark-room@1"."""
         return f"{self.name}@{self.version}"
+
+
+def varying_axes(name: str, axes: Sequence[Axis], hold: Sequence[str]) -> tuple[Axis, ...]:
+    """The axes that are left to vary.
+
+    Args:
+        name: of the family, for the message.
+        axes: all that the family can vary.
+        hold: those to keep at their defaults.
+
+    Raises:
+        UsageError: for an axis that the family does not vary, or where none is left.
+    """
+    if isinstance(hold, str):
+        hold = [hold]
+    for axis in hold:
+        if axis not in axes:
+            raise UsageError(f"{name} cannot hold {axis!r}{did_you_mean(axis, axes)}; it varies {', '.join(axes)}")
+    left = tuple(axis for axis in axes if axis not in hold)
+    if not left:
+        raise UsageError(f"{name} varies nothing with hold={list(hold)}: all of its tasks would be one")
+    return left
 
 
 def check_count(name: str, value: int, at_least: int) -> None:
@@ -164,8 +223,17 @@ def check_count(name: str, value: int, at_least: int) -> None:
         raise UsageError(f"{name}={value} is too small: expected at least {at_least}")
 
 
+def ood_numbers(position: int, count: int) -> NDArray[np.int64]:
+    """The task numbers of a family's out-of-distribution set at that position among its `ood_sets`."""
+    return (position + 1) * OOD_FIRST_ID + np.arange(count)
+
+
 def split_numbers(
-    order: NDArray[np.int64], sizes: Mapping[str, int], task_of: Callable[[int], Task], seed: int
+    order: NDArray[np.int64],
+    sizes: Mapping[str, int],
+    task_of: Callable[[int], Task],
+    seed: int,
+    ood: Mapping[str, Sequence[Task]] | None = None,
 ) -> Split:
     """Cuts task numbers into the splits: the first for testing, the next for validation, then those to train on.
 
@@ -176,7 +244,9 @@ def split_numbers(
         sizes: tasks of each split.
         task_of: the task of a number.
         seed: of the split.
+        ood: out-of-distribution sets by name.
     """
     ends = np.cumsum([sizes["test"], sizes["validation"], sizes["train"]])
     test, validation, train, _ = np.split(np.asarray(order), ends)
-    return Split(seed, *(tuple(task_of(int(number)) for number in part) for part in (train, validation, test)))
+    parts = (tuple(task_of(int(number)) for number in part) for part in (train, validation, test))
+    return Split(seed, *parts, ood={name: tuple(tasks) for name, tasks in (ood or {}).items()})

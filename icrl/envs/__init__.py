@@ -1,34 +1,40 @@
 """The task families that come with the framework, and how one is named: `make_family("dark-room", size=9)`.
 
-To add a family, subclass `icrl.tasks.TaskFamily`, with its options as keyword arguments of the constructor, and add
-the class here, or call `FAMILIES.add("my-family", MyFamily)` in code of your own before the name is used.
+A family of your own is a subclass of `icrl.tasks.TaskFamily` with its options as keyword arguments of the
+constructor; any gymnasium environment becomes one through `icrl.envs.gymnasium_family.GymnasiumFamily`. It is named by
+its place, `path/file.py:Class` or `package.module:Class`, by an entry point, or, in a program, after
+`FAMILIES.add("my-family", MyFamily)`.
 """
 
 import inspect
-from collections.abc import Callable
 from typing import Any, Literal, get_args, get_origin
 
-from icrl.envs.bandit import BernoulliBandit, GaussianBandit
-from icrl.envs.dark_room import DarkRoom, DarkRoomDpt, DarkRoomDptPermuted, DarkRoomHard
-from icrl.envs.key_to_door import KeyToDoor, KeyToDoorAdEps
+from icrl.envs.resolve import FamilyRegistry, MissingExtra
 from icrl.errors import UsageError, did_you_mean
-from icrl.registry import Registry
 from icrl.tasks import TaskFamily
 
-__all__ = ["FAMILIES", "make_family"]
+__all__ = ["FAMILIES", "MissingExtra", "make_family"]
 
-FAMILIES: Registry[Callable[..., TaskFamily]] = Registry("task family")
-for _family in (
-    DarkRoom,
-    DarkRoomHard,
-    DarkRoomDpt,
-    DarkRoomDptPermuted,
-    KeyToDoor,
-    KeyToDoorAdEps,
-    BernoulliBandit,
-    GaussianBandit,
-):
-    FAMILIES.add(_family.name, _family)
+FAMILIES = FamilyRegistry(
+    {
+        "": {
+            "dark-room": "icrl.envs.dark_room:DarkRoom",
+            "dark-room-hard": "icrl.envs.dark_room:DarkRoomHard",
+            "dark-room-dpt": "icrl.envs.dark_room:DarkRoomDpt",
+            "dark-room-dpt-permuted": "icrl.envs.dark_room:DarkRoomDptPermuted",
+            "key-to-door": "icrl.envs.key_to_door:KeyToDoor",
+            "key-to-door-ad-eps": "icrl.envs.key_to_door:KeyToDoorAdEps",
+            "bernoulli-bandit": "icrl.envs.bandit:BernoulliBandit",
+            "gaussian-bandit": "icrl.envs.bandit:GaussianBandit",
+        },
+        "mujoco": {},
+        "metaworld": {},
+        "minigrid": {},
+        "xland": {},
+        "dmc": {},
+    }
+)
+"""Every built-in family by the extra that it needs, "" for none."""
 
 
 def make_family(name: str, **options: Any) -> TaskFamily:
@@ -38,13 +44,27 @@ def make_family(name: str, **options: Any) -> TaskFamily:
         UsageError: for an unknown name or option, or an option of the wrong type or out of range.
     """
     factory = FAMILIES[name]
-    known = inspect.signature(factory).parameters
+    known = _options(factory)
     for key, value in options.items():
         if key not in known:
             hint = did_you_mean(key, known)
-            raise UsageError(f"{name} has no option {key!r}{hint}; choose from {', '.join(known)}")
+            why = f"it varies only {', '.join(factory.axes)}; " if key == "hold" else ""
+            raise UsageError(f"{name} has no option {key!r}{hint}; {why}choose from {', '.join(known)}")
         _check_type(name, key, value, known[key].annotation)
     return factory(**options)
+
+
+def _options(factory: type[TaskFamily]) -> dict[str, inspect.Parameter]:
+    """The constructor's keyword arguments; those of the classes above where it passes on `**options`."""
+    known: dict[str, inspect.Parameter] = {}
+    for cls in factory.__mro__ if isinstance(factory, type) else (factory,):
+        if isinstance(factory, type) and "__init__" not in vars(cls):
+            continue
+        parameters = inspect.signature(cls).parameters
+        known = {**{k: p for k, p in parameters.items() if p.kind is p.KEYWORD_ONLY}, **known}
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+            break
+    return known
 
 
 def _check_type(family: str, key: str, value: Any, annotation: Any) -> None:

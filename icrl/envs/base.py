@@ -53,6 +53,8 @@ class BatchedEnv(VectorEnv):
         self.steps = np.zeros(num_envs, np.int32)
         self._all_lanes = np.arange(num_envs)
         self._num_actions = int(action_space.n) if isinstance(action_space, gym.spaces.Discrete) else None
+        self._cut_N = np.zeros(num_envs, bool)
+        """Lanes whose episode `_advance` found to be cut for a reason of the environment's own."""
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
         """Starts an episode in every lane; `seed` gives every lane a new stream.
@@ -70,20 +72,24 @@ class BatchedEnv(VectorEnv):
         """One step in every lane.
 
         Args:
-            actions: shape `(N,)`, integers of the action space.
+            actions: shape `(N,)`, integers of a Discrete action space; or `(N, *action_shape)` of a Box, which are
+                taken as float32 and clipped to its bounds.
 
         Returns:
             observations `(N, *observation_shape)`, rewards `(N,)` float32, terminated `(N,)`, truncated `(N,)`, info.
 
         Raises:
-            ValueError: where an action is outside the action space, or there is not one per lane.
+            ValueError: where an action is not one of the Discrete space's, or not finite, or there is not one per
+                lane.
         """
         actions = np.asarray(actions)
         if self._num_actions is not None:
             self._check_discrete(actions)
+        else:
+            actions = self._clipped(actions)
         rewards, terminated = self._advance(actions)
         self.steps += 1
-        truncated = (self.steps >= self.horizon) & ~terminated
+        truncated = ((self.steps >= self.horizon) | self._cut_N) & ~terminated
         observations = self._observe()
         done = terminated | truncated
         if not done.any():
@@ -104,6 +110,17 @@ class BatchedEnv(VectorEnv):
         if actions.min() < 0 or actions.max() >= self._num_actions:
             wrong = actions[(actions < 0) | (actions >= self._num_actions)][0]
             raise ValueError(f"action {wrong} is not in {self.single_action_space}")
+
+    def _clipped(self, actions: NDArray) -> NDArray[np.float32]:
+        space = self.single_action_space
+        if actions.shape != (self.num_envs, *space.shape) or actions.dtype.kind not in "fiu":
+            raise ValueError(
+                f"actions have shape {actions.shape} and type {actions.dtype}: "
+                f"expected numbers of shape {(self.num_envs, *space.shape)}"
+            )
+        if not np.isfinite(actions).all():
+            raise ValueError("an action is not finite: expected numbers, got NaN or infinity")
+        return np.clip(actions.astype(np.float32), space.low, space.high)
 
     @abstractmethod
     def _start(self, lanes: NDArray[np.int64]) -> None:

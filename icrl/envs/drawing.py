@@ -94,3 +94,24 @@ def draw_pulls(axes: "Axes", mean_K: NDArray[np.float64], history: "LearningHist
         axes.spines[side].set_visible(False)
     axes.spines["bottom"].set_color(WALL)
     axes.set_xlabel(f"best arm {share_K[best]:.0%}", fontsize=8, color=INK)
+
+
+def draw_rewards(axes: "Axes", history: "LearningHistory") -> None:
+    """Draws each episode's reward added up over its steps, early episodes dark and late ones bright.
+
+    Args:
+        axes: to draw on.
+        history: whole episodes.
+    """
+    from matplotlib import colormaps
+
+    colours = colormaps[EARLY_TO_LATE]
+    ends = np.flatnonzero(history.dones) + 1
+    starts = np.concatenate(([0], ends[:-1]))
+    for episode, (first, last) in enumerate(zip(starts, ends, strict=True)):
+        total = np.concatenate(([0.0], np.cumsum(history.rewards[first:last], dtype=np.float64)))
+        axes.plot(total, color=colours(0.85 * episode / max(1, len(ends) - 1)), linewidth=1.4)
+    axes.tick_params(labelsize=6, colors=INK)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    axes.set_xlabel(f"return {history.rewards.sum() / max(1, len(ends)):.4g}", fontsize=8, color=INK)

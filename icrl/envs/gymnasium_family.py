@@ -1,0 +1,129 @@
+"""Any gymnasium environment as a task family: state the parameters' ranges, how to apply them, and the horizon."""
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.spaces import utils as flatten
+from numpy.typing import NDArray
+
+from icrl.envs.base import BatchedEnv
+from icrl.envs.measured import measured_return
+from icrl.envs.parametric import ParametricFamily
+from icrl.envs.simple_policies import UniformActions, ZeroAction
+from icrl.spaces import space_from_dict, space_to_dict
+from icrl.tasks import Anchors, ReferencePolicy, Task
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from icrl.history import LearningHistory
+
+
+class GymnasiumFamily(ParametricFamily):
+    """A family over one gymnasium environment, one instance of it per lane, stepped one after the other.
+
+    A subclass states `name`, `source`, `horizon` and `parameters`, and defines `make_env` and `apply`. Dict and Tuple
+    observations are flattened. Environments with loops over lanes of their own should subclass `BatchedEnv` instead.
+    """
+
+    policy_kinds: tuple[str, ...] = ()
+    anchor_episodes = 20
+    """Episodes of each task that its anchors are averaged over."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        env = self.make_env()
+        self.observation_space = _supported(env.observation_space)
+        self.action_space = _supported(env.action_space)
+        env.close()
+
+    @abstractmethod
+    def make_env(self) -> gym.Env:
+        """A new environment, at the defaults of every parameter."""
+
+    @abstractmethod
+    def apply(self, env: gym.Env, params: Mapping[str, float]) -> None:
+        """Makes `env` the environment of a task, once, before its first reset; mostly `env.unwrapped.x = …`."""
+
+    def make(self, tasks: Sequence[Task], seed: int, index: Sequence[int] | None = None) -> "GymnasiumBatch":
+        return GymnasiumBatch(self, tasks, seed, index)
+
+    def anchors(self, tasks: Sequence[Task]) -> Anchors:
+        """Measured: the random policy, the action zero where there is one, and the best reference policy if any."""
+        measure = partial(measured_return, self, tasks, episodes=self.anchor_episodes)
+        best = np.full(len(tasks), np.nan)
+        if self.policy_kinds:
+            best = measure(lambda lanes, streams: self.reference_policy(self.policy_kinds[0], lanes))
+        zero = measure(partial(ZeroAction, self)) if isinstance(self.action_space, gym.spaces.Box) else None
+        return Anchors(measure(partial(UniformActions, self)), best, zero, measured=True)
+
+    def reference_policy(self, kind: str, tasks: Sequence[Task]) -> ReferencePolicy:
+        self.check_policy_kind(kind)
+        raise NotImplementedError(f"{type(self).__name__} states policy_kinds but defines no reference_policy")
+
+    def draw(self, axes: "Axes", task: Task, history: "LearningHistory") -> None:
+        from icrl.envs.drawing import draw_rewards
+
+        draw_rewards(axes, history)
+
+
+class GymnasiumBatch(BatchedEnv):
+    """One gymnasium environment per lane, behind the batched contract.
+
+    Its lane i seeds its own generator once, from the stream (seed, "environment", index[i]).
+    """
+
+    def __init__(self, family: GymnasiumFamily, tasks: Sequence[Task], seed: int, index: Sequence[int] | None) -> None:
+        super().__init__(family.observation_space, family.action_space, len(tasks), family.horizon, seed, index)
+        self.envs = [family.make_env() for _ in tasks]
+        for env, task in zip(self.envs, tasks, strict=True):
+            family.apply(env, task.params)
+        self._flattened = isinstance(self.envs[0].observation_space, gym.spaces.Dict | gym.spaces.Tuple)
+        shape, dtype = family.observation_space.shape, family.observation_space.dtype
+        self._seen = np.zeros((len(tasks), *shape), dtype)
+        self._seeded_N = np.zeros(len(tasks), bool)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
+        if seed is not None:
+            self._seeded_N[:] = False
+        return super().reset(seed=seed, options=options)
+
+    def _start(self, lanes: NDArray[np.int64]) -> None:
+        for lane in lanes:
+            env = self.envs[lane]
+            seed = None
+            if not self._seeded_N[lane]:
+                seed, self._seeded_N[lane] = int(self.streams.keys[lane] >> np.uint64(33)), True
+            self._see(lane, env.reset(seed=seed)[0])
+
+    def _advance(self, actions: NDArray) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        rewards, terminated = np.zeros(self.num_envs, np.float32), np.zeros(self.num_envs, bool)
+        discrete = self._num_actions is not None
+        for lane, env in enumerate(self.envs):
+            action = int(actions[lane]) if discrete else actions[lane]
+            observation, rewards[lane], terminated[lane], self._cut_N[lane], _ = env.step(action)
+            self._see(lane, observation)
+        return rewards, terminated
+
+    def _see(self, lane: int, observation: Any) -> None:
+        if self._flattened:
+            observation = flatten.flatten(self.envs[lane].observation_space, observation)
+        self._seen[lane] = observation
+
+    def _observe(self) -> NDArray:
+        return self._seen.copy()
+
+    def close_extras(self, **kwargs: Any) -> None:
+        for env in self.envs:
+            env.close()
+
+
+def _supported(space: gym.Space) -> gym.Space:
+    """The space as the framework speaks it: Dict and Tuple flattened, a Box of float32."""
+    if isinstance(space, gym.spaces.Dict | gym.spaces.Tuple):
+        space = flatten.flatten_space(space)
+    return space_from_dict(space_to_dict(space))

@@ -1,0 +1,140 @@
+"""Families whose tasks are a few numbers, each drawn from a range: pole lengths, target speeds, goal positions."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from icrl.errors import UsageError
+from icrl.seeding import Streams, stream_keys
+from icrl.tasks import AXES, Axis, Split, Task, TaskFamily, check_count, ood_numbers, split_numbers, varying_axes
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One number of a task: where it is drawn from.
+
+    Raises:
+        ValueError: for an empty range.
+    """
+
+    axis: Axis
+    """What it varies."""
+    low: float
+    high: float
+    default: float
+    """Its value where its axis is held."""
+    log: bool = False
+    """Drawn uniformly in the logarithm."""
+    beyond: tuple[float, float] | None = None
+    """The range of the out-of-distribution set "extrapolation"; it does not overlap the other."""
+
+    def __post_init__(self) -> None:
+        if not self.low < self.high or (self.log and self.low <= 0):
+            raise ValueError(f"the range from {self.low} to {self.high} is empty, or not positive on a log scale")
+        if self.beyond and max(self.low, self.beyond[0]) < min(self.high, self.beyond[1]):
+            raise ValueError(f"beyond={self.beyond} overlaps the range from {self.low} to {self.high}")
+
+    def at(self, u: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The value at a share `u` of the range, from 0 to 1."""
+        return _between(self.low, self.high, u, self.log)
+
+    def beyond_at(self, u: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The value at a share `u` of the range beyond."""
+        return _between(*self.beyond, u, self.log)
+
+
+def _between(low: float, high: float, u: NDArray[np.float64], log: bool) -> NDArray[np.float64]:
+    return low * (high / low) ** u if log else low + (high - low) * u
+
+
+class ParametricFamily(TaskFamily):
+    """A family whose task is one number for each entry of `parameters`, independent of each other.
+
+    The numbers depend on the split's seed and on the task's number only, so `train` may grow and leave the held-out
+    tasks as they are, and holding one axis leaves the numbers of the others as they are.
+
+    Args:
+        train, validation, test: number of tasks in each split; each out-of-distribution set has `test` tasks.
+        hold: axes whose parameters keep their defaults.
+        hole: the middle share of every varied parameter's range that is kept out of training, validation and test:
+            a task is in the hole where all of its varied parameters are. Above 0 there is an out-of-distribution set
+            "hole" of such tasks.
+    """
+
+    version = 1
+    parameters: Mapping[str, Parameter]
+    axes: tuple[Axis, ...] = ()
+    """Those of the parameters, unless a class says otherwise ("start" for a start drawn in every episode)."""
+
+    def __init__(
+        self,
+        *,
+        train: int = 10_000,
+        validation: int = 50,
+        test: int = 100,
+        hold: Sequence[str] = (),
+        hole: float = 0.0,
+    ) -> None:
+        check_count("train", train, at_least=1)
+        check_count("validation", validation, at_least=0)
+        check_count("test", test, at_least=1)
+        if not 0 <= hole < 1:
+            raise UsageError(f"hole={hole}: expected a share of the ranges, from 0 to below 1")
+        own = {parameter.axis for parameter in self.parameters.values()}
+        every = type(self).axes or tuple(axis for axis in AXES if axis in own)
+        self.axes = varying_axes(self.name, every, hold)
+        self.varied = tuple(name for name, parameter in self.parameters.items() if parameter.axis in self.axes)
+        if not self.varied:
+            raise UsageError(f"{self.name} with hold={list(hold)} leaves one task: its tasks differ in {sorted(own)}")
+        hold = [axis for axis in every if axis not in self.axes]
+        self.options: dict[str, Any] = {
+            "train": train, "validation": validation, "test": test, "hold": hold, "hole": float(hole),
+        }  # fmt: skip
+        self.num_tasks = {"train": train, "validation": validation, "test": test}
+        self.ood_sets = {}
+        if any(self.parameters[name].beyond for name in self.varied):
+            self.ood_sets["extrapolation"] = "; ".join(
+                f"{name} from {parameter.beyond[0]:g} to {parameter.beyond[1]:g} rather than {parameter.low:g} to "
+                f"{parameter.high:g}"
+                for name in self.varied
+                if (parameter := self.parameters[name]).beyond
+            )
+        if hole:
+            self.ood_sets["hole"] = f"every varied parameter in the middle {hole:.0%} of its range"
+
+    def split(self, seed: int) -> Split:
+        numbers = np.arange(sum(self.num_tasks.values()))
+        tasks = self._tasks(numbers, seed, "range")
+        ood = {
+            name: self._tasks(ood_numbers(position, self.num_tasks["test"]), seed, name)
+            for position, name in enumerate(self.ood_sets)
+        }
+        return split_numbers(numbers, self.num_tasks, tasks.__getitem__, seed, ood)
+
+    def _tasks(self, numbers: NDArray[np.int64], seed: int, where: str) -> list[Task]:
+        """Tasks of these numbers: in the range, in its "hole", or in the "extrapolation"."""
+        streams = {name: Streams(stream_keys(seed, f"{self.name} {name}", numbers)) for name in self.varied}
+        share = {name: stream.uniform() for name, stream in streams.items()}
+        hole = self.options["hole"]
+        if where == "hole":
+            share = {name: 0.5 + hole * (u - 0.5) for name, u in share.items()}
+        while where == "range" and hole:
+            inside = np.flatnonzero(np.all([np.abs(u - 0.5) <= hole / 2 for u in share.values()], axis=0))
+            if not len(inside):
+                break
+            for name, stream in streams.items():
+                share[name][inside] = stream.uniform(inside)
+        columns = {name: np.full(len(numbers), parameter.default) for name, parameter in self.parameters.items()}
+        for name, u in share.items():
+            parameter = self.parameters[name]
+            beyond = where == "extrapolation" and parameter.beyond
+            columns[name] = parameter.beyond_at(u) if beyond else parameter.at(u)
+        rows = zip(*(column.tolist() for column in columns.values()), strict=True)
+        return [Task(int(n), dict(zip(columns, row, strict=True))) for n, row in zip(numbers, rows, strict=True)]
+
+    def values(self, name: str, tasks: Sequence[Task]) -> NDArray[np.float64]:
+        """One parameter of the tasks, shape `(N,)`."""
+        return np.array([task.params[name] for task in tasks], np.float64)

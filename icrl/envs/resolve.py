@@ -1,0 +1,144 @@
+"""Which class a task family's name stands for: a built-in one, an installed plug-in's, or one named by its place.
+
+A name is one of
+
+- a built-in family, `dark-room`; its module is imported when it is first asked for, and may need an extra;
+- an entry point of the group `icrl.families` of an installed package;
+- `package.module:Class`, anything that Python can import from here;
+- `path/file.py:Class`, a file; a relative path counts from the working directory.
+"""
+
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from hashlib import blake2b
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from icrl.errors import UsageError, did_you_mean
+from icrl.registry import Registry
+from icrl.tasks import TaskFamily
+
+ENTRY_POINT_GROUP = "icrl.families"
+FamilyFactory = Callable[..., TaskFamily]
+
+
+class MissingExtra(UsageError):
+    """A family's package is not installed."""
+
+
+class FamilyRegistry(Registry[FamilyFactory]):
+    """Task families by name; `add` takes those of the program at hand.
+
+    Args:
+        built_in: per extra, with "" for no extra, the place ("module:Class") of every family by name.
+    """
+
+    def __init__(self, built_in: Mapping[str, Mapping[str, str]]) -> None:
+        super().__init__("task family")
+        self._places = {name: place for families in built_in.values() for name, place in families.items()}
+        self._extras = {name: extra for extra, families in built_in.items() for name in families}
+
+    def add(self, name: str, entry: FamilyFactory) -> FamilyFactory:
+        if name in self._places:
+            raise ValueError(f"{self.kind} {name!r} is registered twice")
+        return super().add(name, entry)
+
+    def __iter__(self) -> Iterator[str]:
+        """The names: built-in families, whether or not their extra is installed, then plug-ins and added ones."""
+        return iter(dict.fromkeys((*self._places, *self._plug_ins(), *self._entries)))
+
+    def __contains__(self, name: str) -> bool:
+        return name in set(self)
+
+    def __getitem__(self, name: str) -> FamilyFactory:
+        """The class of that name.
+
+        Raises:
+            UsageError: for an unknown name, which lists the choices, a place that holds no family, or a missing extra.
+        """
+        if name in self._entries:
+            return self._entries[name]
+        if name in self._places:
+            return self._built_in(name)
+        if ":" in name:
+            return _checked(name, load_place(name))
+        if plug_in := self._plug_ins().get(name):
+            return _checked(name, plug_in.load())
+        raise UsageError(
+            f"unknown {self.kind} {name!r}{did_you_mean(name, self)}; choose from {', '.join(self)}, "
+            "or name your own as package.module:Class or path/file.py:Class"
+        )
+
+    def extra(self, name: str) -> str:
+        """The extra that a built-in family needs: "mujoco", or "" for none."""
+        return self._extras.get(name, "")
+
+    def is_added(self, name: str) -> bool:
+        """Whether only this process knows the name: another one would have to be told."""
+        return name in self._entries
+
+    def _built_in(self, name: str) -> FamilyFactory:
+        module, _, attribute = self._places[name].partition(":")
+        try:
+            return getattr(import_module(module), attribute)
+        except ModuleNotFoundError as error:
+            if not (extra := self._extras[name]) or (error.name or "").startswith("icrl"):
+                raise
+            raise MissingExtra(
+                f"{name} needs {error.name}, which is not installed: pip install 'icrl[{extra}]'"
+            ) from None
+
+    @staticmethod
+    def _plug_ins() -> dict[str, EntryPoint]:
+        return {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
+
+
+def load_place(place: str) -> Any:
+    """What stands at `package.module:Name` or `path/file.py:Name`; raises UsageError where nothing does."""
+    where, _, attribute = place.rpartition(":")
+    module = _load_file(Path(where)) if where.endswith(".py") else _import(where)
+    if not hasattr(module, attribute):
+        hint = did_you_mean(attribute, [name for name in vars(module) if not name.startswith("_")])
+        raise UsageError(f"{where} has no {attribute!r}{hint}")
+    return getattr(module, attribute)
+
+
+def _import(name: str) -> ModuleType:
+    # A console script does not look for modules where it was started; `python -m` does.
+    if "" not in sys.path and str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))
+    try:
+        return import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+            raise
+        raise UsageError(
+            f"there is no module {name!r} to import from {Path.cwd()}: expected package.module:Class"
+        ) from None
+
+
+def _load_file(path: Path) -> ModuleType:
+    """The module of a file, loaded once, under a name of its own."""
+    if not path.is_file():
+        raise UsageError(f"{path} is not there (from {Path.cwd()}): expected path/file.py:Class")
+    name = f"icrl_family_{blake2b(str(path.resolve()).encode(), digest_size=6).hexdigest()}"
+    if name not in sys.modules:
+        spec = spec_from_file_location(name, path)
+        module = module_from_spec(spec)
+        sys.modules[name] = module
+        try:
+            spec.loader.exec_module(module)
+        except BaseException:
+            del sys.modules[name]
+            raise
+    return sys.modules[name]
+
+
+def _checked(name: str, found: Any) -> FamilyFactory:
+    if not (isinstance(found, type) and issubclass(found, TaskFamily)):
+        raise UsageError(f"{name} is no task family: expected a subclass of icrl.tasks.TaskFamily, got {found!r}")
+    return found
