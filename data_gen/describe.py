@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
 from icrl.errors import DatasetError, UsageError
-from icrl.spaces import describe_space
+from icrl.spaces import describe_space, space_from_dict
 from icrl.store import HistoryStore
-from icrl.tasks import SPLIT_NAMES, TaskFamily
+from icrl.tasks import TaskFamily
 
 PICTURE_FILE = "learning_curve.png"
 
@@ -48,7 +49,7 @@ def inspect(path: str | Path, picture: str | Path | None = None) -> Description:
     description = _describe(store, family, _check(store))
     picture = Path(picture) if picture else store.path / PICTURE_FILE
 
-    sizes = ", ".join(f"{len(store.split.named(name)):,} {name}" for name in SPLIT_NAMES)
+    sizes = ", ".join(f"{len(store.split.named(name)):,} {name}" for name in store.split.names)
     print(f"{store.path}: {description.histories:,} histories, {description.transitions:,} transitions")
     print(f"  family       {family.label} {provenance.family_options}")
     print(f"  observation  {describe_space(provenance.observation_space)}")
@@ -97,7 +98,7 @@ def _check(store: HistoryStore) -> NDArray[np.float64]:
             history = store.history(index)
         except ValueError as error:
             raise DatasetError(f"{store.path}, history {index}: {error}; generate the data again") from None
-        if history.actions.max(initial=0) >= provenance.action_space["n"]:
+        if not _within(history.actions, space_from_dict(provenance.action_space)):
             raise DatasetError(f"{store.path}, history {index}: an action is outside its space; generate it again")
         if not np.isfinite(history.rewards).all():
             raise DatasetError(f"{store.path}, history {index}: a reward is not finite; mend the environment")
@@ -108,6 +109,12 @@ def _check(store: HistoryStore) -> NDArray[np.float64]:
             )
         returns[index] = finished
     return returns
+
+
+def _within(actions: NDArray, space: gym.Space) -> bool:
+    if isinstance(space, gym.spaces.Box):
+        return bool(((actions >= space.low) & (actions <= space.high)).all())
+    return bool(actions.max(initial=0) < space.n)
 
 
 def _describe(store: HistoryStore, family: TaskFamily, returns: NDArray[np.float64]) -> Description:

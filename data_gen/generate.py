@@ -292,9 +292,9 @@ def _bytes_estimate(plan: _Plan, provenance) -> int:
     from icrl.spaces import space_from_dict, storage_dtype
 
     observation, action = (space_from_dict(s) for s in (provenance.observation_space, provenance.action_space))
-    width = int(np.prod(observation.shape)) * storage_dtype(observation).itemsize
+    width, action_width = (int(np.prod(s.shape)) * storage_dtype(s).itemsize for s in (observation, action))
     # Reward 4, terminated 1, truncated 1, episode 4, step in episode 4; a final observation each episode.
-    per_step = width + storage_dtype(action).itemsize + 14
+    per_step = width + action_width + 14
     kept = -(-plan.config.episodes // plan.config.keep_every)
     return plan.num_histories * kept * (provenance.horizon * per_step + width)
 

@@ -14,8 +14,8 @@ from icrl.tasks import Task, TaskFamily
 class Learner(Protocol):
     """Learns every lane's task from scratch; lanes never learn from each other."""
 
-    def act(self, observations: NDArray) -> NDArray[np.int64]:
-        """Actions `(N,)` for observations `(N, *observation_shape)`."""
+    def act(self, observations: NDArray) -> NDArray:
+        """Actions `(N, *action_shape)` for observations `(N, *observation_shape)`."""
 
     def learn(
         self,

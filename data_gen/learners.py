@@ -8,7 +8,7 @@ from icrl.data_gen.bandit_learners import UCB1, EmpiricalMean, ThompsonSampling
 from icrl.data_gen.learner import Learner, LearnerSetting
 from icrl.data_gen.noise_distillation import NoiseDistillation
 from icrl.data_gen.q_learning import QLearning
-from icrl.data_gen.reference_policies import Optimal, UniformRandom
+from icrl.data_gen.reference_policies import Expert, Optimal, UniformRandom, Zero
 from icrl.errors import UsageError, did_you_mean
 from icrl.registry import Registry
 
@@ -19,7 +19,9 @@ LEARNERS.add("thompson", ThompsonSampling)
 LEARNERS.add("empirical-mean", EmpiricalMean)
 LEARNERS.add("noise-distillation", NoiseDistillation)
 LEARNERS.add("optimal", Optimal)
+LEARNERS.add("expert", Expert)
 LEARNERS.add("random", UniformRandom)
+LEARNERS.add("zero-action", Zero)
 
 
 def learner_options(name: str, options: dict[str, Any]) -> dict[str, Any]:

@@ -3,21 +3,25 @@
 AD^ε, Zisman et al. 2024, "Emergence of In-Context Reinforcement Learning from Noise Distillation".
 """
 
+import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
 from icrl.data_gen.learner import EpisodeCounter, LearnerSetting
+from icrl.envs.simple_policies import UniformActions
 from icrl.errors import UsageError
 
 
 class NoiseDistillation:
     """Acts at random with probability ε and else as the reference policy does.
 
+    Continuous actions are mixed: (1 − ε) times the policy's action and ε times a random one.
+
     ε falls linearly from 1 in the first episode to `final_epsilon`, where it stays for the last `final_fraction` of
     the episodes.
 
     Args:
-        policy: kind of the family's reference policy ("optimal").
+        policy: kind of the family's reference policy ("optimal", "expert"); the family's best where empty.
         final_epsilon, final_fraction: of the schedule; .5 gives data that never gets good.
     """
 
@@ -25,16 +29,19 @@ class NoiseDistillation:
         self,
         setting: LearnerSetting,
         *,
-        policy: str = "optimal",
+        policy: str = "",
         final_epsilon: float = 0.0,
         final_fraction: float = 0.1,
     ) -> None:
         for name, value in (("final_epsilon", final_epsilon), ("final_fraction", final_fraction)):
             if not 0 <= value <= 1:
                 raise UsageError(f"{name}={value}: expected a number from 0 to 1")
-        self._policy = setting.family.reference_policy(policy, setting.tasks)
+        if not policy and not setting.family.policy_kinds:
+            raise UsageError(f"{setting.family.name} has no reference policy to add noise to: choose another learner")
+        self._policy = setting.family.reference_policy(policy or setting.family.policy_kinds[0], setting.tasks)
         self._streams = setting.streams("noise distillation")
-        self._num_actions = int(setting.family.action_space.n)
+        self._random = UniformActions(setting.family, setting.tasks, self._streams)
+        self._mixes = isinstance(setting.family.action_space, gym.spaces.Box)
         self._final_epsilon = final_epsilon
         # At least one step of the schedule: a history of one episode is all noise.
         self._falling = max((1.0 - final_fraction) * setting.episodes, 1.0)
@@ -45,9 +52,13 @@ class NoiseDistillation:
         left_N = np.maximum(1.0 - self._counter.episode / self._falling, 0.0)
         return self._final_epsilon + (1.0 - self._final_epsilon) * left_N
 
-    def act(self, observations: NDArray) -> NDArray[np.int64]:
+    def act(self, observations: NDArray) -> NDArray:
+        if self._mixes:
+            action = self._policy.act(observations)
+            epsilon = self.epsilon().reshape(-1, *(1,) * (action.ndim - 1))
+            return ((1.0 - epsilon) * action + epsilon * self._random.act(observations)).astype(np.float32)
         explore_N = self._streams.uniform() < self.epsilon()
-        return np.where(explore_N, self._streams.integers(self._num_actions), self._policy.act(observations))
+        return np.where(explore_N, self._random.act(observations), self._policy.act(observations))
 
     def learn(self, observations, actions, rewards, terminated, truncated, next_observations) -> None:
         self._policy.observe(rewards, terminated, truncated)

@@ -40,6 +40,11 @@ class QLearning:
         if not 0 < explore_fraction <= 1:
             raise UsageError(f"explore_fraction={explore_fraction}: expected a share above 0 and up to 1")
         space = setting.family.observation_space
+        if not isinstance(setting.family.action_space, gym.spaces.Discrete):
+            raise UsageError(
+                f"q-learning compares actions one by one, and {setting.family.name} has continuous ones: choose "
+                "another learner"
+            )
         if isinstance(space, gym.spaces.Discrete):
             sizes = np.array([space.n])
         elif isinstance(space, gym.spaces.MultiDiscrete):

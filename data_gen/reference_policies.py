@@ -1,33 +1,48 @@
-"""Learners that do not learn: the task-known optimum, and the uniform random policy."""
+"""Learners that do not learn: the family's best reference policy, uniformly random actions, and the action zero."""
 
-import numpy as np
 from numpy.typing import NDArray
 
 from icrl.data_gen.learner import LearnerSetting
+from icrl.envs.simple_policies import UniformActions, ZeroAction
+from icrl.tasks import ReferencePolicy
 
 
-class Optimal:
-    """The family's optimal policy of the known task, from the first episode on."""
+class _Unchanging:
+    """A policy as a learner."""
 
-    def __init__(self, setting: LearnerSetting) -> None:
-        self._policy = setting.family.reference_policy("optimal", setting.tasks)
+    def __init__(self, policy: ReferencePolicy) -> None:
+        self._policy = policy
 
-    def act(self, observations: NDArray) -> NDArray[np.int64]:
+    def act(self, observations: NDArray) -> NDArray:
         return self._policy.act(observations)
 
     def learn(self, observations, actions, rewards, terminated, truncated, next_observations) -> None:
         self._policy.observe(rewards, terminated, truncated)
 
 
-class UniformRandom:
+class Optimal(_Unchanging):
+    """The family's optimal policy of the known task, from the first episode on."""
+
+    def __init__(self, setting: LearnerSetting) -> None:
+        super().__init__(setting.family.reference_policy("optimal", setting.tasks))
+
+
+class Expert(_Unchanging):
+    """The family's scripted expert, which knows the task, from the first episode on."""
+
+    def __init__(self, setting: LearnerSetting) -> None:
+        super().__init__(setting.family.reference_policy("expert", setting.tasks))
+
+
+class UniformRandom(_Unchanging):
     """Every action equally likely, always."""
 
     def __init__(self, setting: LearnerSetting) -> None:
-        self._streams = setting.streams("random policy")
-        self._num_actions = int(setting.family.action_space.n)
+        super().__init__(UniformActions(setting.family, setting.tasks, setting.streams("random policy")))
 
-    def act(self, observations: NDArray) -> NDArray[np.int64]:
-        return self._streams.integers(self._num_actions)
 
-    def learn(self, observations, actions, rewards, terminated, truncated, next_observations) -> None:
-        """Nothing is learned."""
+class Zero(_Unchanging):
+    """The action 0, always: continuous actions only."""
+
+    def __init__(self, setting: LearnerSetting) -> None:
+        super().__init__(ZeroAction(setting.family, setting.tasks))

@@ -1,6 +1,6 @@
 """The spaces the framework speaks, as plain data: they travel in datasets and model configs, and are compared.
 
-Observations are Discrete, MultiDiscrete or Box; actions are Discrete. A grid position is a MultiDiscrete of two
+Observations are Discrete, MultiDiscrete or Box; actions are Discrete or Box. A grid position is a MultiDiscrete of two
 coordinates, never a cell number: a model that embeds coordinates apart generalises to cells it was not trained on.
 """
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+from numpy.typing import NDArray
 
 from icrl.errors import UsageError
 
@@ -53,6 +54,18 @@ def storage_dtype(space: gym.Space) -> np.dtype:
         return np.dtype(np.float32)
     largest = int(space.n if isinstance(space, gym.spaces.Discrete) else np.max(space.nvec)) - 1
     return np.dtype(np.min_scalar_type(largest))
+
+
+def memory_dtype(space: gym.Space) -> np.dtype:
+    """The type that models read: float32 for a Box, int64 for the others."""
+    return np.dtype(np.float32 if isinstance(space, gym.spaces.Box) else np.int64)
+
+
+def no_action(space: gym.Space) -> NDArray:
+    """What stands for the action before the first: the number of actions of a Discrete space, zeros of a Box."""
+    if isinstance(space, gym.spaces.Box):
+        return np.zeros(space.shape, np.float32)
+    return np.array(space.n, np.int64)
 
 
 def describe_space(description: dict[str, Any]) -> str:

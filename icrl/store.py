@@ -76,7 +76,9 @@ class HistoryStore:
             reason = " ".join(str(error).split())
             raise DatasetError(f"{path} is damaged ({reason}): restore it, or generate the data again") from None
         self._observation_shape = space_from_dict(self.provenance.observation_space).shape
-        self._observation_width = int(np.prod(self._observation_shape))
+        self._action_shape = space_from_dict(self.provenance.action_space).shape
+        widths = {"observations": self._observation_shape, "actions": self._action_shape}
+        self._width = {name: int(np.prod(widths.get(name, ()))) for name in _PER_STEP}
         _, starts, ends = self._views["rewards"]
         self.lengths = ends - starts
         self.num_transitions = int(self.lengths.sum())
@@ -96,12 +98,14 @@ class HistoryStore:
             raise IndexError(
                 f"history {history} has {self.lengths[history]} transitions: no window [{start}, {start + length})"
             )
-        stop, width = start + length, self._observation_width
+        observations, actions, *others = (
+            self._slice(name, history, start * self._width[name], (start + length) * self._width[name])
+            for name in _PER_STEP
+        )
         return Window(
-            self._slice("observations", history, start * width, stop * width).reshape(
-                length, *self._observation_shape
-            ),
-            *(self._slice(name, history, start, stop) for name in _PER_STEP[1:]),
+            observations.reshape(length, *self._observation_shape),
+            actions.reshape(length, *self._action_shape),
+            *others,
         )
 
     def history(self, index: int) -> LearningHistory:
@@ -142,6 +146,5 @@ class HistoryStore:
         """Raises DatasetError where the columns do not hold equally many transitions."""
         for name in _PER_STEP:
             _, starts, ends = self._views[name]
-            width = self._observation_width if name == "observations" else 1
-            if not np.array_equal(ends - starts, self.lengths * width):
+            if not np.array_equal(ends - starts, self.lengths * self._width[name]):
                 raise DatasetError(f"{self.path} is damaged (column {name}): restore it, or generate the data again")

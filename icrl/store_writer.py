@@ -37,7 +37,7 @@ class HistoryColumns:
     observations: NDArray
     """Shape `(M, *observation_shape)`."""
     actions: NDArray
-    """Shape `(M,)`."""
+    """Shape `(M, *action_shape)`."""
     rewards: NDArray[np.float32]
     """Shape `(M,)`."""
     terminated: NDArray[np.bool_]

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import gymnasium as gym
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
@@ -15,12 +16,13 @@ from transformers.utils import logging
 
 from icrl.errors import CheckpointError, UsageError
 from icrl.history import LearningHistory
+from icrl.models.actions import distribution_of
 from icrl.models.cache import Context, window_start
 from icrl.models.methods import METHODS
 from icrl.models.tokens import Tokens
 from icrl.models.transformer import InContextTransformer
 from icrl.seeding import Streams, stream_keys
-from icrl.spaces import describe_space, space_from_dict, storage_dtype
+from icrl.spaces import describe_space, memory_dtype, no_action, space_from_dict
 
 
 class InContextAgent:
@@ -35,6 +37,8 @@ class InContextAgent:
         self.model, self.greedy = model.eval(), greedy
         self.method = METHODS[model.config.method]
         self._observation_space = space_from_dict(model.config.observation_space)
+        self._action_space = space_from_dict(model.config.action_space)
+        self._distribution = distribution_of(model.config.action_space)
         self._context: Context | None = None
         self._awaiting = "reset"
 
@@ -63,7 +67,7 @@ class InContextAgent:
         self.num_envs = num_envs
         self._streams = Streams(stream_keys(seed, "action", index))
         self._context = Context(self.model, num_envs)
-        self._actions = np.full(num_envs, self.model.config.num_actions)
+        self._actions = np.repeat(no_action(self._action_space)[None], num_envs, axis=0)
         self._rewards = np.zeros(num_envs, np.float32)
         self._dones = np.ones(num_envs, bool)
         self._steps = np.zeros(num_envs, np.int64)
@@ -71,8 +75,9 @@ class InContextAgent:
             self._read(prompts)
         self._awaiting = "act"
 
-    def act(self, observations: NDArray) -> NDArray[np.int64]:
-        """Actions `(N,)` int64 for the observations `(N, *observation_shape)` of all lanes."""
+    def act(self, observations: NDArray) -> NDArray:
+        """Actions for the observations `(N, *observation_shape)` of all lanes: `(N,)` int64 for a Discrete space,
+        `(N, *action_shape)` float32 within the bounds of a Box."""
         self._expect("act")
         shape = (self.num_envs, *self._observation_space.shape)
         observations = np.asarray(observations)
@@ -81,12 +86,15 @@ class InContextAgent:
                 f"observations have shape {observations.shape}: expected {shape}, {self.num_envs} observations "
                 f"of {describe_space(self.model.config.observation_space)}"
             )
+        none = np.empty((self.num_envs, 0))
         tokens = self._tokens(
-            self._checked(observations)[:, None], self._no_answer, self._no_answer, self._no_answer,
+            self._checked(observations)[:, None], none, none, none,
             self._steps[:, None], self._actions, self._rewards, self._dones,
         )  # fmt: skip
-        logits_NA = self._context.step(tokens)
-        self._actions = self.method.act(logits_NA, None if self.greedy else self._streams.uniform())
+        outputs = self._context.step(tokens)
+        self._actions = self.method.act(outputs, None if self.greedy else self._uniforms(), self._distribution)
+        if self._is_box(self._action_space):
+            self._actions = np.clip(self._actions, self._action_space.low, self._action_space.high)
         self._awaiting = "observe"
         return self._actions.copy()
 
@@ -103,9 +111,15 @@ class InContextAgent:
         self._steps = np.where(self._dones, 0, self._steps + 1)
         self._awaiting = "act"
 
-    @property
-    def _no_answer(self) -> NDArray:
-        return np.empty((self.num_envs, 0), np.int64)
+    def _uniforms(self) -> NDArray[np.float64]:
+        """One for each lane's action, or one for each number of it."""
+        if self._is_box(self._action_space):
+            return self._streams.uniform_block(self._action_space.low.size).T
+        return self._streams.uniform()
+
+    @staticmethod
+    def _is_box(space: gym.Space) -> bool:
+        return isinstance(space, gym.spaces.Box)
 
     def _expect(self, call: str) -> None:
         if self._awaiting != call:
@@ -115,7 +129,7 @@ class InContextAgent:
     def _checked(self, observations: NDArray) -> NDArray:
         """The observations in the type that tokens hold; raises UsageError where one is not of the space."""
         space = self._observation_space
-        if storage_dtype(space) == np.float32:
+        if self._is_box(space):
             return observations.astype(np.float32, copy=False)
         sizes = space.nvec if hasattr(space, "nvec") else space.n
         if observations.dtype.kind not in "iu" or (observations < 0).any() or (observations >= sizes).any():
@@ -135,11 +149,8 @@ class InContextAgent:
         lengths = np.array([0 if p is None else len(p) - s for p, s in zip(prompts, starts, strict=True)])
         shape = (self.num_envs, int(lengths.max()))
         columns = {
-            "observations": np.zeros(
-                shape + self._observation_space.shape,
-                np.float32 if storage_dtype(self._observation_space) == np.float32 else np.int64,
-            ),
-            "actions": np.zeros(shape, np.int64),
+            "observations": np.zeros(shape + self._observation_space.shape, memory_dtype(self._observation_space)),
+            "actions": np.zeros(shape + self._action_space.shape, memory_dtype(self._action_space)),
             "rewards": np.zeros(shape, np.float32),
             "dones": np.zeros(shape, bool),
             "step_in_episode": np.zeros(shape, np.int64),
@@ -148,17 +159,7 @@ class InContextAgent:
         for lane, (prompt, start, length) in enumerate(zip(prompts, starts, lengths, strict=True)):
             if prompt is None or not len(prompt):
                 continue
-            if prompt.observations.shape[1:] != self._observation_space.shape:
-                raise UsageError(
-                    f"prompt {lane} has observations of shape {prompt.observations.shape[1:]}: expected "
-                    f"{self._observation_space.shape}; take the prompt from data of the model's own family"
-                )
-            if prompt.actions.min() < 0 or prompt.actions.max() >= config.num_actions:
-                raise UsageError(
-                    f"prompt {lane} has actions up to {prompt.actions.max()}, the model knows {config.num_actions}: "
-                    "take the prompt from data of the model's own family"
-                )
-            self._checked(prompt.observations)
+            self._check_prompt(lane, prompt)
             for name, column in columns.items():
                 column[lane, :length] = getattr(prompt, name)[start:]
             if start:
@@ -168,6 +169,20 @@ class InContextAgent:
             self._actions[lane], self._rewards[lane] = prompt.actions[-1], prompt.rewards[-1]
         if shape[1]:
             self._context.prefill(self._tokens(*columns.values(), *before), lengths)
+
+    def _check_prompt(self, lane: int, prompt: LearningHistory) -> None:
+        """Raises UsageError where a prompt is not of the model's spaces."""
+        remedy = "take the prompt from data of the model's own family"
+        for what, space in (("observations", self._observation_space), ("actions", self._action_space)):
+            if (shape := getattr(prompt, what).shape[1:]) != space.shape:
+                raise UsageError(f"prompt {lane} has {what} of shape {shape}: expected {space.shape}; {remedy}")
+        if not self._is_box(self._action_space):
+            count = self._action_space.n
+            if prompt.actions.min() < 0 or prompt.actions.max() >= count:
+                raise UsageError(
+                    f"prompt {lane} has actions up to {prompt.actions.max()}, the model knows {count}: {remedy}"
+                )
+        self._checked(prompt.observations)
 
 
 @contextmanager

@@ -62,8 +62,8 @@ class InContextConfig(PreTrainedConfig):
         _ = self.options  # validates
         if self.horizon < 1:
             raise UsageError(f"horizon is {self.horizon}: expected the largest number of steps in an episode")
-        if self.action_space.get("kind") != "discrete":
-            raise UsageError(f"action space {self.action_space} is not supported: expected Discrete actions")
+        if self.action_space.get("kind") not in ("discrete", "box"):
+            raise UsageError(f"action space {self.action_space} is not supported: expected Discrete or Box actions")
         super().__post_init__(**kwargs)
 
     @classmethod
@@ -89,10 +89,6 @@ class InContextConfig(PreTrainedConfig):
     def options(self) -> ModelOptions:
         """The size and regularisation alone."""
         return ModelOptions(**{field.name: getattr(self, field.name) for field in fields(ModelOptions)})
-
-    @property
-    def num_actions(self) -> int:
-        return self.action_space["n"]
 
     @property
     def kept(self) -> int:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -17,6 +18,16 @@ from icrl.models.tokens import Tokens
 EMBEDDING_STD = 0.05
 """Initial standard deviation of what each part of a token adds. A residual stream that starts small is soon ruled by
 the blocks: on 9×9 Dark Room the model then adapts to unseen goals after fewer steps of training than from 1.0."""
+
+
+def middle_and_half_width(
+    low: list[float | None], high: list[float | None]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Of the range of each number of a Box; 0 and 1 where it is not bounded on both sides."""
+    bounds = [(lo, hi) if lo is not None and hi is not None and hi > lo else (-1.0, 1.0)
+              for lo, hi in zip(low, high, strict=True)]  # fmt: skip
+    middle, half = ([(hi + sign * lo) / 2 for lo, hi in bounds] for sign in (1, -1))
+    return np.array(middle, np.float32), np.array(half, np.float32)
 
 
 class DiscreteEncoder(nn.Module):
@@ -54,12 +65,10 @@ class BoxEncoder(nn.Module):
 
     def __init__(self, low: list[float | None], high: list[float | None], width: int) -> None:
         super().__init__()
-        bounds = [(lo, hi) if lo is not None and hi is not None and hi > lo else (-1.0, 1.0)
-                  for lo, hi in zip(low, high, strict=True)]  # fmt: skip
         # Plain arrays rather than buffers: a buffer that is not saved comes back uninitialised from `from_pretrained`.
-        self._centre = np.array([(lo + hi) / 2 for lo, hi in bounds], np.float32)
-        self._scale = np.array([2 / (hi - lo) for lo, hi in bounds], np.float32)
-        self.hidden = nn.Linear(len(bounds), width)
+        self._centre, half = middle_and_half_width(low, high)
+        self._scale = 1.0 / half
+        self.hidden = nn.Linear(len(low), width)
         self.out = nn.Linear(width, width, bias=False)
         self.out.gain = EMBEDDING_STD
 
@@ -82,6 +91,16 @@ def make_observation_encoder(space: dict[str, Any], width: int) -> nn.Module:
     raise UsageError(f"no encoder for the observation space {space}: expected Discrete, MultiDiscrete or Box")
 
 
+def make_previous_action_encoder(space: dict[str, Any], width: int) -> nn.Module:
+    """The encoder of actions: of a Discrete space with one row more, for "none"; of a Box "none" is all zeros."""
+    match space:
+        case {"kind": "discrete", "n": n}:
+            return nn.Embedding(n + 1, width)
+        case {"kind": "box", "low": low, "high": high}:
+            return BoxEncoder(low, high, width)
+    raise UsageError(f"no encoder for the action space {space}: expected Discrete or Box")
+
+
 class TokenEmbedding(nn.Module):
     """The sum of what a token holds, each part embedded: `(B, T, D)`."""
 
@@ -89,7 +108,7 @@ class TokenEmbedding(nn.Module):
         super().__init__()
         self.horizon = config.horizon
         self.observation = make_observation_encoder(config.observation_space, config.width)
-        self.previous_action = nn.Embedding(config.num_actions + 1, config.width)
+        self.previous_action = make_previous_action_encoder(config.action_space, config.width)
         self.previous_reward = nn.Linear(1, config.width, bias=False)
         self.previous_reward.gain = EMBEDDING_STD
         self.previous_done = nn.Embedding(2, config.width)

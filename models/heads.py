@@ -2,9 +2,11 @@
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from icrl.errors import UsageError
+from icrl.models.encoders import middle_and_half_width
 from icrl.models.kernels import Linear
 
 
@@ -19,9 +21,37 @@ class DiscreteHead(nn.Module):
         return self.logits(x_BTD)
 
 
+LOG_STD_LOW, LOG_STD_HIGH = -4.0, 1.0
+"""Bounds of the logarithm of a standard deviation, in half-widths of the action's range: 2% to 270% of it."""
+
+
+class GaussianHead(nn.Module):
+    """Mean and log standard deviation of every number of a Box action: `(B, T, D)` to `(B, T, 2, *action_shape)`.
+
+    Both are in the action's own units: what comes out of the layer counts in half-widths of the range, from its
+    middle, so that every number of the action starts alike.
+    """
+
+    def __init__(self, shape: list[int], low: list[float | None], high: list[float | None], width: int) -> None:
+        super().__init__()
+        self.shape = tuple(shape)
+        # Plain arrays rather than buffers: a buffer that is not saved comes back uninitialised from `from_pretrained`.
+        self._centre, self._half = middle_and_half_width(low, high)
+        self.numbers = Linear(width, 2 * len(low))
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        mean, spread = self.numbers(x_BTD).float().chunk(2, dim=-1)
+        centre, half = (torch.from_numpy(a).to(mean.device) for a in (self._centre, self._half))
+        log_std = LOG_STD_LOW + 0.5 * (LOG_STD_HIGH - LOG_STD_LOW) * (1.0 + torch.tanh(spread))
+        both = torch.stack((centre + half * mean, log_std + half.log()), dim=2)
+        return both.unflatten(-1, self.shape) if self.shape else both.squeeze(-1)
+
+
 def make_action_head(space: dict[str, Any], width: int) -> nn.Module:
     """The head of a space given as `icrl.spaces.space_to_dict` gives it."""
     match space:
         case {"kind": "discrete", "n": n}:
             return DiscreteHead(n, width)
-    raise UsageError(f"no head for the action space {space}: expected Discrete")
+        case {"kind": "box", "shape": shape, "low": low, "high": high}:
+            return GaussianHead(shape, low, high, width)
+    raise UsageError(f"no head for the action space {space}: expected Discrete or Box")

@@ -30,7 +30,7 @@ class WindowBatch:
     observations: Tensor
     """`(B, T, *observation_shape)`: integers, or floats for a Box."""
     actions: Tensor
-    """`(B, T)` int64."""
+    """`(B, T, *action_shape)`: int64, or float32 for a Box."""
     rewards: Tensor
     """`(B, T)` float32."""
     dones: Tensor
@@ -38,7 +38,8 @@ class WindowBatch:
     steps: Tensor
     """`(B, T)` int64: step in the episode, from 0."""
     before_actions: Tensor
-    """`(B,)` int64: the action before the window, or the number of actions where there was none."""
+    """`(B, *action_shape)`: the action before the window; where there was none the number of actions, or zeros for a
+    Box (`icrl.spaces.no_action`)."""
     before_rewards: Tensor
     """`(B,)` float32: the reward before the window, 0 where there was none."""
     before_dones: Tensor
@@ -57,7 +58,7 @@ class Tokens:
     observations: Tensor
     """`(B, T, *observation_shape)`."""
     previous_actions: Tensor
-    """`(B, T)` int64, the number of actions standing for "none"."""
+    """`(B, T, *action_shape)`, `icrl.spaces.no_action` standing for "none"."""
     previous_rewards: Tensor
     """`(B, T)` float32."""
     previous_dones: Tensor
@@ -92,9 +93,9 @@ def build_tokens(
 
     Args:
         observations: `(B, T, *observation_shape)`; steps: `(B, T)`.
-        actions, rewards, dones: `(B, T)`, of which the last column is in no token; so `(B, T - 1)` will do, which is
-            what there is while acting (T = 1: nothing is known yet of the step under way).
-        before_actions, before_rewards, before_dones: `(B,)`, the transition before the first.
+        actions, rewards, dones: `(B, T)`, actions `(B, T, *action_shape)`, of which the last column is in no token; so
+            `(B, T - 1)` will do, which is what there is while acting (T = 1: nothing is known yet of the step).
+        before_actions, before_rewards, before_dones: `(B,)`, `(B, *action_shape)`: the transition before the first.
     """
     last = steps.shape[1] - 1
 

@@ -28,7 +28,8 @@ class InContextOutput(ModelOutput):
     """What a forward returns."""
 
     logits: Tensor | None = None
-    """`(B, T, A)`: unnormalised log-probabilities of the action at every token."""
+    """What the head says of the action at every token: of a Discrete space the unnormalised log-probabilities
+    `(B, T, A)`, of a Box mean and log standard deviation `(B, T, 2, *action_shape)`."""
 
 
 class SquaredReLU(nn.Module):
@@ -107,10 +108,10 @@ class InContextTransformer(PreTrainedModel):
             initialization.normal_(module.weight, std=EMBEDDING_STD)
 
     def get_input_embeddings(self) -> nn.Module:
-        return self.embedding.previous_action
+        return self.embedding.step
 
     def set_input_embeddings(self, value: nn.Module) -> None:
-        self.embedding.previous_action = value
+        self.embedding.step = value
 
     def _embed(
         self, tokens: Tokens, cache: AttentionCache | None, token_mask: Tensor | None = None

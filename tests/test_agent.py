@@ -9,7 +9,6 @@ from icrl.errors import UsageError
 from icrl.history import LearningHistory
 from icrl.models.agent import InContextAgent
 from icrl.models.cache import window_start
-from icrl.models.methods import METHODS
 from icrl.models.tokens import build_tokens
 
 EPISODE = 5
@@ -161,17 +160,6 @@ def test_an_empty_prompt_is_no_prompt():
     plain = agent.act(np.ones((2, 2), int))
     agent.reset(2, prompts=[make_history(0), None])
     assert np.array_equal(agent.act(np.ones((2, 2), int)), plain)
-
-
-def test_sampling_typed_in():
-    """Kills: an inverse of the cumulative distribution that is off by one, or samples an impossible action."""
-    act = METHODS["ad"].act
-    logits = torch.tensor([[0.1, 0.2, 0.7]]).log().expand(6, 3)
-    uniforms = np.array([0.0, 0.09, 0.11, 0.29, 0.31, 1 - 2**-53])
-    assert act(logits, uniforms).tolist() == [0, 0, 1, 1, 2, 2]
-    assert act(torch.tensor([[1.0, 3.0, 2.0], [5.0, 3.0, 2.0]]), None).tolist() == [1, 0]
-    certain = torch.tensor([[-1e9, 0.0, -1e9]]).expand(2, 3)
-    assert act(certain, np.array([0.0, 1 - 2**-53])).tolist() == [1, 1]
 
 
 def test_sampled_actions_follow_the_logits():

@@ -147,11 +147,20 @@ def test_q_learning_explores_any_number_of_actions(arms):
     assert first.mean() == pytest.approx((arms - 1) / 2, abs=4 * arms / np.sqrt(12 * 1200) + 0.2)
 
 
+LEARNS = {
+    "ucb1": "bernoulli-bandit",
+    "thompson": "bernoulli-bandit",
+    "empirical-mean": "bernoulli-bandit",
+    "expert": "cartpole",
+    "zero-action": "point-robot",
+}
+"""A family that each learner can learn, where it is not key-to-door-ad-eps."""
+
+
 @pytest.mark.parametrize("name", list(LEARNERS))
 def test_a_lane_does_not_depend_on_its_batch(name):
     """Kills: random numbers or tables shared between lanes, which would tie the data to the number of workers."""
-    bandit = name in ("ucb1", "thompson", "empirical-mean")
-    family = make_family("bernoulli-bandit" if bandit else "key-to-door-ad-eps")
+    family = make_family(LEARNS.get(name, "key-to-door-ad-eps"))
     tasks = family.split(0).train[:6]
     options = {"episodes": 12, "keep_every": 2, "seed": 5}
     together = record_histories(family, tasks, name, {}, index=[3, 1, 4, 15, 9, 2], **options)

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from icrl.errors import DatasetError, UsageError
 from icrl.models.tokens import WindowBatch
 from icrl.seeding import stream_keys
-from icrl.spaces import space_from_dict, storage_dtype
+from icrl.spaces import memory_dtype, no_action, space_from_dict
 from icrl.store import HistoryStore
 from icrl.train.permutation import permute
 
@@ -113,18 +113,19 @@ class WindowReader:
         if not len(self.index):
             raise DatasetError(f"{store.path} has no histories to read: generate some with `icrl generate`")
         provenance = store.provenance
-        space = space_from_dict(provenance.observation_space)
-        self._observation_dtype = np.float32 if storage_dtype(space) == np.float32 else np.int64
-        self._observation_shape = space.shape
-        self._no_action = int(space_from_dict(provenance.action_space).n)
+        self._observation_space = space_from_dict(provenance.observation_space)
+        self._action_space = space_from_dict(provenance.action_space)
 
     def batch(self, numbers: NDArray[np.int64]) -> WindowBatch:
         """The windows of these numbers `(B,)`, padded at their ends where a history is shorter than W."""
         shape = (len(numbers), self.length)
-        observations = np.zeros(shape + self._observation_shape, self._observation_dtype)
-        actions, steps = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
+        observations, actions = (
+            np.zeros(shape + space.shape, memory_dtype(space))
+            for space in (self._observation_space, self._action_space)
+        )
+        steps = np.zeros(shape, np.int64)
         rewards, dones = np.zeros(shape, np.float32), np.zeros(shape, bool)
-        before_actions = np.full(len(numbers), self._no_action, np.int64)
+        before_actions = np.repeat(no_action(self._action_space)[None], len(numbers), axis=0)
         before_rewards, before_dones = np.zeros(len(numbers), np.float32), np.ones(len(numbers), bool)
         lengths = np.zeros(len(numbers), np.int64)
         for row, (place, start) in enumerate(zip(*self.index.locate(numbers), strict=True)):

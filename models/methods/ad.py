@@ -3,18 +3,16 @@
 Laskin et al., "In-context Reinforcement Learning with Algorithm Distillation", 2022. A window spans many episodes, so
 predicting the next action well means predicting how the learner improves; acting is reading on, with no update.
 
-Shape suffixes: B windows or lanes, T tokens, A actions.
+Shape suffixes: B windows or lanes, T tokens.
 """
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from icrl.models.actions import CATEGORICAL, DIAGONAL_GAUSSIAN, Distribution
 from icrl.models.tokens import Tokens, WindowBatch, build_tokens
-
-_IGNORED = -100
 
 
 class AlgorithmDistillation:
@@ -32,7 +30,9 @@ class AlgorithmDistillation:
         token_mask: float = 0.0,
         generator: torch.Generator | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Mean cross-entropy of the action over every transition of every window that is not hidden.
+        """Mean negative log-likelihood of the action over every transition of every window that is not hidden.
+
+        For a Discrete space that is the cross-entropy, for a Box that of a diagonal Gaussian.
 
         Args:
             model: an `InContextTransformer`, bare or wrapped by accelerate, DDP, FSDP or DeepSpeed.
@@ -42,7 +42,7 @@ class AlgorithmDistillation:
             generator: of the mask's random numbers.
 
         Returns:
-            the loss, and metrics "loss" and "accuracy" (share of transitions whose action is the likeliest).
+            the loss, and metrics: "loss", and what the distribution reports (`icrl.models.actions`).
         """
         tokens = self._layout(batch)
         hidden_BT = None
@@ -50,28 +50,17 @@ class AlgorithmDistillation:
             device = generator.device if generator is not None else tokens.steps.device
             draws_BT = torch.rand(tokens.shape, generator=generator, device=device)
             hidden_BT = (draws_BT < token_mask).to(tokens.steps.device)
-        logits_BTA = model(tokens, token_mask=hidden_BT).logits
+        outputs = model(tokens, token_mask=hidden_BT).logits
         places_T = torch.arange(batch.actions.shape[1], device=batch.actions.device)
         unseen_BT = places_T >= batch.lengths[:, None]
         if hidden_BT is not None:
             unseen_BT = unseen_BT | hidden_BT
-        target_BT = batch.actions.masked_fill(unseen_BT, _IGNORED)
-        logits, target = logits_BTA.float().flatten(0, 1), target_BT.flatten()
-        loss = F.cross_entropy(logits, target, ignore_index=_IGNORED, label_smoothing=label_smoothing)
-        with torch.no_grad():
-            hits = (logits.argmax(-1) == target).sum()
-            accuracy = hits / (target != _IGNORED).sum()
-        return loss, {"loss": loss.detach(), "accuracy": accuracy}
+        distribution = DIAGONAL_GAUSSIAN if batch.actions.is_floating_point() else CATEGORICAL
+        return distribution.loss(outputs, batch.actions, unseen_BT, label_smoothing)
 
-    def act(self, logits_BA: Tensor, uniforms_B: NDArray[np.float64] | None) -> NDArray[np.int64]:
-        """Actions `(B,)`: sampled by the inverse of the cumulative distribution at `uniforms_B`, or the likeliest."""
-        logits = logits_BA.float().cpu().numpy()
-        if uniforms_B is None:
-            return logits.argmax(-1)
-        weights_BA = np.exp((logits - logits.max(-1, keepdims=True)).astype(np.float64))
-        cumulative_BA = weights_BA.cumsum(-1)
-        # u < 1, so the count of entries at or below u · total is at most A - 1.
-        return (cumulative_BA <= uniforms_B[:, None] * cumulative_BA[:, -1:]).sum(-1)
+    def act(self, outputs: Tensor, uniforms: NDArray[np.float64] | None, distribution: Distribution) -> NDArray:
+        """Actions `(B, *action_shape)`: drawn by inversion at `uniforms`, or the likeliest where there are none."""
+        return distribution.act(outputs, uniforms)
 
     def _layout(self, batch: WindowBatch) -> Tokens:
         return build_tokens(
