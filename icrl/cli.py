@@ -8,12 +8,14 @@ import sys
 from argparse import ArgumentParser
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from icrl.errors import IcrlError, UsageError, did_you_mean
 
 COMMANDS = {
     "tasks": ("icrl.catalogue", "list task families and presets: spaces, horizon, splits, anchors"),
+    "show": ("icrl.show", "draw a few tasks of a family and a rollout of its reference policy"),
+    "check-family": ("icrl.conformance", "check that a task family, such as your own, keeps the contract"),
     "generate": ("icrl.data_gen.generate", "record learning histories of a source learner over many tasks"),
     "inspect": ("icrl.data_gen.describe", "describe and check a dataset; draw its learning curve"),
     "train": ("icrl.train.pretrain", "pretrain a causal transformer on learning histories"),
@@ -26,6 +28,32 @@ class UsageParser(ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message}; see {self.prog} --help")
+
+
+def add_family_arguments(parser: ArgumentParser) -> None:
+    """The arguments by which a command takes one task family and its options."""
+    parser.add_argument(
+        "family", metavar="FAMILY", help="a name that `icrl tasks` lists, path/file.py:Class or package.module:Class"
+    )
+    parser.add_argument(
+        "--option", action="append", default=[], metavar="NAME=VALUE", help="an option of the family, such as size=7"
+    )
+
+
+def family_options(given: Sequence[str]) -> dict[str, Any]:
+    """The options of `--option NAME=VALUE`, values read as YAML; raises UsageError where one is not of that form."""
+    import yaml
+
+    options = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        try:
+            options[name.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            equals = ""
+        if not (name.strip() and equals):
+            raise UsageError(f"--option {text}: expected NAME=VALUE, such as size=7 or hold=[start]")
+    return options
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -86,6 +114,6 @@ def _help() -> str:
         "In-context reinforcement learning, from learning history to report.",
         "",
     ]
-    lines += [f"  {name:10} {text}" for name, (_, text) in COMMANDS.items()]
+    lines += [f"  {name:13} {text}" for name, (_, text) in COMMANDS.items()]
     lines += ["", "`icrl COMMAND --help` lists a command's flags; `icrl --version` prints the version."]
     return "\n".join(lines)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from icrl.seeding import Streams, stream_keys
 from icrl.tasks import ReferencePolicy, Task, TaskFamily
 
-LANES_AT_ONCE = 256
+LANES_AT_ONCE = 4096
 ANCHOR_SEED = 0
 """Of the environments and of the random actions that measure an anchor: it is the same number every time."""
 
@@ -19,21 +19,31 @@ def measured_return(
     policy: Callable[[Sequence[Task], Streams], ReferencePolicy],
     episodes: int,
 ) -> NDArray[np.float64]:
-    """Mean undiscounted return of a policy over the first episodes of each task, shape `(N,)`.
+    """Mean undiscounted return of a policy over some first episodes of each task, shape `(N,)`."""
+    return measured_returns(family, tasks, policy, episodes).mean(axis=1)
+
+
+def measured_returns(
+    family: TaskFamily,
+    tasks: Sequence[Task],
+    policy: Callable[[Sequence[Task], Streams], ReferencePolicy],
+    episodes: int,
+) -> NDArray[np.float64]:
+    """Undiscounted returns of a policy, each of the first episode of a lane of its own: shape `(N, episodes)`.
 
     Args:
         policy: called with the tasks of some lanes and their streams of random numbers; it gives their policy.
-        episodes: averaged over, for each task.
+        episodes: of each task.
     """
-    total_N = np.zeros(len(tasks))
-    lanes = np.repeat(np.arange(len(tasks)), episodes)
-    for first in range(0, len(lanes), LANES_AT_ONCE):
-        part = lanes[first : first + LANES_AT_ONCE]
+    return_L = np.zeros(len(tasks) * episodes)
+    task_L, episode_L = np.divmod(np.arange(len(return_L)), episodes)
+    for first in range(0, len(return_L), LANES_AT_ONCE):
+        part = slice(first, first + LANES_AT_ONCE)
+        lanes = [tasks[n] for n in task_L[part]]
         # What a lane is, rather than where it stands: a task's anchor does not depend on the others.
-        index = [(first + i) % episodes * 2**32 + tasks[n].id for i, n in enumerate(part)]
-        chosen = [tasks[n] for n in part]
-        total_N += np.bincount(part, _returns(family, chosen, policy, index), minlength=len(tasks))
-    return total_N / episodes
+        index = episode_L[part] * 2**32 + np.array([task.id for task in lanes])
+        return_L[part] = _returns(family, lanes, policy, index)
+    return return_L.reshape(len(tasks), episodes)
 
 
 def _returns(family, tasks, policy, index) -> NDArray[np.float64]:

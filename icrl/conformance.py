@@ -1,0 +1,349 @@
+"""`icrl check-family NAME`: whether a task family keeps what `TaskFamily` and `BatchedEnv` promise.
+
+Every check is a function of a `Subject`, and raises `Failure` with what was found and what was expected.
+"""
+
+import json
+import sys
+import time
+from argparse import Namespace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.vector import AutoresetMode
+from numpy.typing import NDArray
+
+from icrl.envs import make_family
+from icrl.envs.episodes import policy_history, uniform_policy
+from icrl.envs.measured import measured_returns
+from icrl.envs.simple_policies import UniformActions
+from icrl.errors import UsageError
+from icrl.spaces import space_from_dict, space_to_dict
+from icrl.tasks import AXES, SPLIT_NAMES, Task, TaskFamily
+
+SECONDS = 4.0
+"""What one check may spend on steps of slow environments; fast ones are stepped as often as is useful."""
+
+
+class Failure(Exception):
+    """A promise that is not kept."""
+
+
+def expect(kept: Any, message: str) -> None:
+    """Raises Failure with this message unless `kept`."""
+    if not kept:
+        raise Failure(message)
+
+
+@dataclass
+class Subject:
+    """The family under test, and how much of it can be afforded."""
+
+    name: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def family(self) -> TaskFamily:
+        return make_family(self.name, **self.options)
+
+    @cached_property
+    def tasks(self) -> tuple[Task, ...]:
+        """Test tasks."""
+        return self.family.split(0).test
+
+    def lanes(self, count: int) -> list[Task]:
+        """Test tasks repeated to that many lanes."""
+        return [self.tasks[i % len(self.tasks)] for i in range(count)]
+
+    @cached_property
+    def steps_per_second(self) -> float:
+        """Of a small batch, its construction and first reset included."""
+        count = 8
+        start = time.perf_counter()
+        env = self.family.make(self.lanes(count), seed=0)
+        env.reset()
+        actions = self.actions(min(50, self.family.horizon), count)
+        for row in actions:
+            env.step(row)
+        return actions.shape[0] * count / (time.perf_counter() - start)
+
+    def affordable(self, lanes: int, steps: int) -> int:
+        """At most that many lanes, fewer where so many steps of them would take too long; at least 2."""
+        return int(np.clip(SECONDS * self.steps_per_second / steps, 2, lanes))
+
+    def actions(self, steps: int, count: int) -> NDArray:
+        """Uniformly random actions, shape `(steps, count, *action_shape)`."""
+        policy = uniform_policy(self.family, self.lanes(count), seed=0)
+        return np.stack([policy.act(np.zeros(count)) for _ in range(steps)])
+
+    def roll(self, env: Any, actions: NDArray) -> dict[str, NDArray]:
+        """Steps through the actions: observations `(T + 1, N, …)`, the rest `(T, N, …)`, "final" 0 inside episodes."""
+        observations, _ = env.reset()
+        rows: dict[str, list] = {"observations": [observations], "rewards": [], "terminated": [], "truncated": []}
+        rows["final"] = []
+        for action in actions:
+            observations, rewards, terminated, truncated, info = env.step(action)
+            done, final = terminated | truncated, np.zeros_like(observations)
+            if done.any():
+                expect(
+                    "final_obs" in info and np.array_equal(info.get("_final_obs"), done),
+                    "an episode ended and info has no final_obs with a mask _final_obs: step must give the last "
+                    "observation of the episode that ended; leave `step` to BatchedEnv",
+                )
+                final[done] = info["final_obs"][done]
+            for key, value in zip(rows, (observations, rewards, terminated, truncated, final), strict=True):
+                rows[key].append(value)
+        return {key: np.array(value) for key, value in rows.items()}
+
+
+def spaces(subject: Subject) -> None:
+    """observations, rewards and flags are of the declared spaces and types"""
+    family = subject.family
+    for space in (family.observation_space, family.action_space):
+        expect(space_from_dict(space_to_dict(space)) == space, f"{space} does not survive icrl.spaces: {space!r}")
+    count = subject.affordable(7, family.horizon + 3)
+    env = family.make(subject.lanes(count), seed=0)
+    expect(env.metadata.get("autoreset_mode") == AutoresetMode.SAME_STEP, "the autoreset mode must be SAME_STEP")
+    expect(env.num_envs == count, f"{count} tasks made {env.num_envs} environments")
+    out = subject.roll(env, subject.actions(family.horizon + 3, count))
+    for observation in [*out["observations"], *out["final"][(out["terminated"] | out["truncated"]).any(axis=1)]]:
+        if isinstance(family.observation_space, gym.spaces.Box):
+            expect(observation.dtype == np.float32, f"observations are {observation.dtype}: expected float32")
+            expect(np.isfinite(observation).all(), "an observation is not finite")
+        expect(
+            env.observation_space.contains(observation),
+            f"an observation is outside {family.observation_space}: from {observation.min()} to {observation.max()}",
+        )
+    expect(out["rewards"].dtype == np.float32, f"rewards are {out['rewards'].dtype}: expected float32")
+    expect(np.isfinite(out["rewards"]).all(), "a reward is not finite")
+    for name in ("terminated", "truncated"):
+        expect(out[name].dtype == bool, f"{name} is {out[name].dtype}: expected bool")
+
+
+def seeding(subject: Subject) -> None:
+    """the same seed gives the same run, and reset(seed) restarts it"""
+    family = subject.family
+    count = subject.affordable(5, 4 * family.horizon)
+    actions = subject.actions(min(2 * family.horizon, 400), count)
+    first = subject.roll(family.make(subject.lanes(count), seed=3), actions)
+    env = family.make(subject.lanes(count), seed=4)
+    subject.roll(env, actions[:3])
+    again = subject.roll(family.make(subject.lanes(count), seed=3), actions)
+    for key in first:
+        expect(np.array_equal(first[key], again[key]), f"two runs of seed 3 differ in {key}: a global generator?")
+    seeded, _ = env.reset(seed=3)
+    expect(
+        np.array_equal(seeded, first["observations"][0]),
+        "reset(seed=3) starts otherwise than an environment made with seed 3",
+    )
+
+
+def lanes_are_independent(subject: Subject) -> None:
+    """a lane behaves alike alone and in a crowd"""
+    family = subject.family
+    steps = min(2 * family.horizon, 120)
+    count = subject.affordable(1000, steps)
+    tasks, actions = subject.lanes(count), subject.actions(steps, count)
+    crowd = subject.roll(family.make(tasks, seed=5), actions)
+    for lane in {0, (417 * count) // 1000, count - 1}:
+        alone = subject.roll(family.make([tasks[lane]], seed=5, index=[lane]), actions[:, lane : lane + 1])
+        for key in crowd:
+            expect(
+                np.array_equal(crowd[key][:, lane], alone[key][:, 0]),
+                f"lane {lane} differs in {key} when it is alone: its random numbers, or its sums, depend on the batch",
+            )
+
+
+def endings(subject: Subject) -> None:
+    """an episode ends once, for one reason, at its horizon at the latest"""
+    family = subject.family
+    steps = min(3 * family.horizon, max(family.horizon + 2, 600))
+    count = subject.affordable(50, steps)
+    out = subject.roll(family.make(subject.lanes(count), seed=0), subject.actions(steps, count))
+    expect(not (out["terminated"] & out["truncated"]).any(), "a step is both terminated and truncated")
+    played = np.zeros(count, int)
+    for terminated, truncated in zip(out["terminated"], out["truncated"], strict=True):
+        played += 1
+        late = (played >= family.horizon) & ~terminated & ~truncated
+        expect(not late.any(), f"an episode goes on after its horizon of {family.horizon} steps")
+        played[terminated | truncated] = 0
+
+
+def arrays_are_given_away(subject: Subject) -> None:
+    """returned arrays are left alone by later steps"""
+    family = subject.family
+    steps = min(family.horizon + 2, 200)
+    count = subject.affordable(6, steps)
+    env = family.make(subject.lanes(count), seed=0)
+    first, _ = env.reset()
+    kept, copies = [first], [first.copy()]
+    for action in subject.actions(steps, count):
+        *arrays, info = env.step(action)
+        arrays += [value for value in info.values() if isinstance(value, np.ndarray)]
+        kept += arrays
+        copies += [array.copy() for array in arrays]
+    expect(
+        all(np.array_equal(array, copy) for array, copy in zip(kept, copies, strict=True)),
+        "an array that was returned changed in a later step: return a copy, not a view of the state",
+    )
+
+
+def wrong_actions(subject: Subject) -> None:
+    """actions outside the space are refused"""
+    family = subject.family
+    env = family.make(subject.lanes(2), seed=0)
+    env.reset()
+    if isinstance(family.action_space, gym.spaces.Discrete):
+        wrong: list[Any] = [[-1, 0], [0, int(family.action_space.n)], [0], [0.0, 1.0]]
+    else:
+        wrong = [np.full((2, *family.action_space.shape), np.nan), np.zeros((3, *family.action_space.shape))]
+    for actions in wrong:
+        try:
+            env.step(np.asarray(actions))
+        except ValueError:
+            continue
+        raise Failure(f"the actions {np.asarray(actions).tolist()} are taken: expected a ValueError")
+
+
+def splits(subject: Subject) -> None:
+    """train, validation, test and out-of-distribution tasks are disjoint, and a function of the seed"""
+    family = subject.family
+    split = family.split(0)
+    sizes = {name: len(split.named(name)) for name in SPLIT_NAMES}
+    expect(sizes == dict(family.num_tasks), f"the split has {sizes} tasks, num_tasks says {dict(family.num_tasks)}")
+    for of, key in (("number", lambda task: task.id), ("parameters", lambda task: json.dumps(task.params))):
+        parts = {name: {key(task) for task in split.named(name)} for name in split.names}
+        for name in split.names:
+            expect(len(parts[name]) == len(split.named(name)), f"two tasks of {name} share their {of}")
+        together = set.union(*parts.values())
+        expect(len(together) == sum(map(len, parts.values())), f"two splits share a task, by its {of}")
+    expect(set(split.ood) == set(family.ood_sets), f"ood_sets says {set(family.ood_sets)}, split has {set(split.ood)}")
+    expect(all(split.ood.values()), "an out-of-distribution set is empty")
+    expect(make_family(subject.name, **subject.options).split(0) == split, "two calls of split(0) differ")
+    if "validation" in family.options:
+        without = make_family(subject.name, **dict(family.options, validation=0)).split(0)
+        expect(without.test == split.test, "validation=0 changes the test tasks: scores would not be comparable")
+    env = family.make([tasks[0] for tasks in split.ood.values()] or subject.lanes(1), seed=0)
+    expect(env.observation_space.contains(env.reset()[0]), "an out-of-distribution task is outside the spaces")
+
+
+def rebuilding(subject: Subject) -> None:
+    """name and options, through JSON, make the same family"""
+    family = subject.family
+    again = make_family(subject.name, **json.loads(json.dumps(family.options)))
+    for what in ("options", "label", "horizon", "num_tasks", "observation_space", "action_space", "axes", "ood_sets"):
+        then, now = getattr(family, what), getattr(again, what)
+        expect(then == now, f"{what} is {now!r} after a rebuild from the options, it was {then!r}")
+    split, rebuilt = family.split(7), again.split(7)
+    expect(split == rebuilt, "a rebuilt family splits otherwise")
+    task = split.test[0]
+    expect(json.loads(json.dumps(task.params)) == task.params, f"JSON does not bring back the task {task.params}")
+
+
+def axes(subject: Subject) -> None:
+    """the named axes exist, and any of several can be held"""
+    family = subject.family
+    expect(family.axes and set(family.axes) <= set(AXES), f"axes is {family.axes}: expected some of {AXES}")
+    expect(family.source, "source is empty: expected where the definition comes from")
+    if len(family.axes) < 2:
+        return
+    expect("hold" in family.options, f"it varies {family.axes} and has no option hold to keep one of them fixed")
+    held_already = list(family.options["hold"])
+    for axis in family.axes:
+        try:
+            held = make_family(subject.name, **dict(family.options, hold=[*held_already, axis]))
+        except UsageError:
+            continue  # The other axes do not tell tasks apart.
+        expect(axis not in held.axes, f"hold=[{axis!r}] leaves {held.axes}")
+        held.split(0)
+
+
+def anchors(subject: Subject) -> None:
+    """anchors are what the policies earn"""
+    family = subject.family
+    count = min(len(subject.tasks), subject.affordable(200, 4 * family.horizon))
+    tasks = list(subject.tasks[:count])
+    found = family.anchors(tasks)
+    for name in ("random", "optimum", "zero_action"):
+        values = getattr(found, name)
+        expect(values is None or values.shape == (count,), f"anchors.{name} is not one number for each task")
+    expect(np.isfinite(found.random).all(), "the random anchor is not finite")
+    known = np.isfinite(found.optimum)
+    expect(known.all() == known.any(), "the optimum is known for some tasks only")
+    expect(
+        not known.any() or bool(family.policy_kinds),
+        "the optimum is stated, and no reference policy shows that it can be earned",
+    )
+    if found.measured:
+        return
+    checks = [("random", found.random, lambda lanes, streams: UniformActions(family, lanes, streams))]
+    if known.all():
+        checks.append(("optimum", found.optimum, lambda lanes, streams: family.reference_policy("optimal", lanes)))
+    episodes = max(2, subject.affordable(20_000, family.horizon) // count) if family.horizon > 1 else 200
+    for name, stated, policy in checks:
+        earned = measured_returns(family, tasks, policy, episodes)
+        difference = earned - stated[:, None]
+        error = difference.std() / np.sqrt(difference.size)
+        expect(
+            abs(difference.mean()) <= 5 * error + 1e-5 * max(1.0, np.abs(stated).max()),
+            f"the {name} anchor is {stated.mean():.4f} on average, its policy earns {earned.mean():.4f} ± {error:.4f}",
+        )
+
+
+def drawing(subject: Subject) -> None:
+    """draw makes a picture of every group of episodes"""
+    from matplotlib.figure import Figure
+
+    family, task = subject.family, subject.tasks[0]
+    episodes = 12 if family.horizon == 1 else 3
+    history = policy_history(family, task, uniform_policy(family, [task], 0), episodes, 0, "random")
+    groups = family.episode_groups(episodes, pictures=2)
+    expect(groups and groups[-1].stop == episodes, "episode_groups does not reach the last episode")
+    figure = Figure()
+    for axes_, group in zip(figure.subplots(1, len(groups), squeeze=False)[0], groups, strict=True):
+        family.draw(axes_, task, history.take_episodes(group))
+        expect(axes_.has_data(), "draw leaves the axes empty")
+    figure.canvas.draw()
+
+
+CHECKS: tuple[Callable[[Subject], None], ...] = (
+    spaces, seeding, lanes_are_independent, endings, arrays_are_given_away, wrong_actions, splits, rebuilding, axes,
+    anchors, drawing,
+)  # fmt: skip
+
+
+def check_family(
+    name: str, options: Mapping[str, Any] | None = None, show: Callable[[str], None] = print
+) -> list[str]:
+    """Runs every check on a family and shows what it finds; returns the names of the checks that failed."""
+    subject = Subject(name, dict(options or {}))
+    show(f"{subject.family.label}  ({type(subject.family).__module__}:{type(subject.family).__name__})")
+    failed = []
+    for check in CHECKS:
+        try:
+            check(subject)
+        except Failure as failure:
+            failed.append(check.__name__)
+            show(f"  FAILED  {check.__doc__}\n          {failure}")
+        else:
+            show(f"  ok      {check.__doc__}")
+    return failed
+
+
+def main(argv: Sequence[str]) -> int:
+    """The command line."""
+    from icrl.cli import UsageParser, add_family_arguments, family_options
+
+    parser = UsageParser(prog="icrl check-family", description=__doc__.partition("\n")[0])
+    add_family_arguments(parser)
+    arguments: Namespace = parser.parse_args(list(argv))
+    failed = check_family(arguments.family, family_options(arguments.option))
+    if failed:
+        print(f"icrl: {len(failed)} of {len(CHECKS)} checks failed: {', '.join(failed)}", file=sys.stderr)
+        return 1
+    print(f"all {len(CHECKS)} checks passed")
+    return 0

@@ -1,0 +1,123 @@
+"""`icrl show FAMILY`: a few tasks of a family and a rollout of its reference policy, in one picture."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from icrl.envs import make_family
+from icrl.envs.episodes import policy_history, uniform_policy
+from icrl.errors import UsageError
+from icrl.files import commit, temporary_name
+from icrl.tasks import ReferencePolicy, Task, TaskFamily
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+RANDOM = "random"
+SUFFIXES = (".png", ".svg", ".pdf")
+PULLS = 60
+"""Where an episode is a single pull: so many of them make a picture."""
+
+
+def show(
+    family: str,
+    out: str | Path,
+    *,
+    options: Mapping[str, Any] | None = None,
+    tasks: int = 4,
+    split: str = "test",
+    policy: str | None = None,
+    episodes: int | None = None,
+    seed: int = 0,
+) -> Path:
+    """Draws the picture into the file `out` and returns it.
+
+    Args:
+        family: a name, or the place of a family of your own.
+        out: ends in .png, .svg or .pdf.
+        options: of the family.
+        tasks: how many of the split's tasks are drawn, one panel each.
+        policy: a kind of the family's reference policies, or "random"; by default its best one.
+        episodes: of each task; by default one, or 60 where an episode is a single pull.
+        seed: of the split, the environments and the random policy.
+
+    Raises:
+        UsageError: for a family, split, policy or file that cannot be.
+    """
+    out = Path(out)
+    if out.suffix not in SUFFIXES:
+        raise UsageError(f"--out {out}: expected a file that ends in {', '.join(SUFFIXES)}")
+    if tasks < 1 or (episodes is not None and episodes < 1):
+        raise UsageError(f"tasks={tasks}, episodes={episodes}: expected at least one of each")
+    made = make_family(family, **(options or {}))
+    kind = policy or (*made.policy_kinds, RANDOM)[0]
+    if kind != RANDOM:
+        made.check_policy_kind(kind)
+    chosen = _spread(made.split(seed).named(split), tasks)
+    if not chosen:
+        raise UsageError(f"{made.name} has no {split} tasks with these options: choose another split")
+    figure = _figure(made, chosen, kind, episodes or (PULLS if made.horizon == 1 else 1), seed)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    temporary = temporary_name(out)
+    try:
+        figure.savefig(temporary, format=out.suffix[1:], dpi=160, facecolor="white")
+        commit(temporary, out)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return out
+
+
+def main(argv: Sequence[str]) -> int:
+    """The command line."""
+    from icrl.cli import UsageParser, add_family_arguments, family_options
+
+    parser = UsageParser(prog="icrl show", description=__doc__)
+    add_family_arguments(parser)
+    parser.add_argument("--out", metavar="FILE", help="the picture, .png, .svg or .pdf (default: FAMILY.png)")
+    parser.add_argument("--tasks", type=int, default=4, help="panels (default: 4)")
+    parser.add_argument("--split", default="test", help="whose tasks: test, train, or an out-of-distribution set")
+    parser.add_argument("--policy", help="a reference policy, or random (default: the family's best)")
+    parser.add_argument("--episodes", type=int, help="of each task (default: 1; of a bandit 60 pulls)")
+    parser.add_argument("--seed", type=int, default=0, help="of the split and the environments (default: 0)")
+    arguments = parser.parse_args(list(argv))
+    out = show(
+        arguments.family,
+        arguments.out or f"{arguments.family.rpartition(':')[2]}.png",
+        options=family_options(arguments.option),
+        tasks=arguments.tasks,
+        split=arguments.split,
+        policy=arguments.policy,
+        episodes=arguments.episodes,
+        seed=arguments.seed,
+    )
+    print(out)
+    return 0
+
+
+def _spread(tasks: Sequence[Task], count: int) -> list[Task]:
+    """Some of the tasks, evenly spaced over all of them."""
+    if not tasks:
+        return []
+    return [tasks[i] for i in np.unique(np.linspace(0, len(tasks) - 1, min(count, len(tasks))).round().astype(int))]
+
+
+def _policy(family: TaskFamily, task: Task, kind: str, seed: int) -> ReferencePolicy:
+    return uniform_policy(family, [task], seed) if kind == RANDOM else family.reference_policy(kind, [task])
+
+
+def _figure(family: TaskFamily, tasks: Sequence[Task], kind: str, episodes: int, seed: int) -> "Figure":
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    unit = "pulls" if family.horizon == 1 else "episode" if episodes == 1 else "episodes"
+    with rc_context({"font.family": "DejaVu Sans", "axes.titlesize": 8.5}):
+        figure = Figure(figsize=(2.55 * max(2, len(tasks)), 3.2), layout="constrained")
+        figure.suptitle(f"{family.label}: {episodes} {unit} of the {kind} policy", fontsize=10.5, x=0.01, ha="left")
+        for axes, task in zip(figure.subplots(1, len(tasks), squeeze=False)[0], tasks, strict=True):
+            history = policy_history(family, task, _policy(family, task, kind, seed), episodes, seed, kind)
+            family.draw(axes, task, history)
+            axes.set_title(f"task {task.id}", color="#5b6068")
+        figure.canvas.draw()
+    return figure
