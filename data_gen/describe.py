@@ -31,7 +31,7 @@ class Description:
     random: float
     """The uniform policy's expected return of an episode, a mean over the recorded tasks."""
     optimum: float
-    """The task-known optimum, likewise."""
+    """The task-known optimum, likewise; NaN where it is not known."""
 
 
 def inspect(path: str | Path, picture: str | Path | None = None) -> Description:
@@ -61,7 +61,8 @@ def inspect(path: str | Path, picture: str | Path | None = None) -> Description:
     curve, numbers = description.learning_curve, description.episode_numbers
     marks = sorted({round(share * (len(curve) - 1)) for share in (0, 0.25, 0.5, 0.75, 1)})
     print("  returns      " + ", ".join(f"{curve[k]:.2f} in episode {numbers[k]:,}" for k in marks))
-    print(f"               random {description.random:.2f}, task-known optimum {description.optimum:.2f}")
+    best = "not known" if np.isnan(description.optimum) else f"{description.optimum:.2f}"
+    print(f"               random {description.random:.2f}, task-known {family.best_policy} {best}")
     print("  checks       the listing and every shard are whole; recorded tasks are of their split,")
     print(f"               the splits are disjoint; all {len(store):,} histories keep the index convention")
     _draw(description, f"{family.label}, {provenance.learner}", picture)
@@ -140,6 +141,8 @@ def _draw(description: Description, title: str, path: Path) -> None:
     axes.fill_between(numbers, *description.quartiles, color="#2f6db5", alpha=0.16, linewidth=0)
     axes.plot(numbers, curve, color="#2f6db5", linewidth=2.2)
     for value, label in ((description.optimum, "task-known optimum"), (description.random, "random policy")):
+        if np.isnan(value):
+            continue
         axes.axhline(value, color="#8a8f98", linewidth=1, linestyle=(0, (4, 3)), zorder=0)
         axes.annotate(
             f"{label} {value:.2f}", (1, value), xycoords=("axes fraction", "data"), xytext=(-4, 4),

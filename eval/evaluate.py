@@ -22,10 +22,12 @@ from icrl.eval.summary import Evaluation, make_summary
 from icrl.files import commit, temporary_name, write_json
 from icrl.progress import progress
 from icrl.provenance import PROVENANCE_FILE, Provenance, read_provenance, read_split
-from icrl.tasks import Task, TaskFamily
+from icrl.tasks import SPLIT_NAMES, Task, TaskFamily
 
 SUMMARY_FILE, REPORT_FILE, SCORES_FILE, CONFIG_FILE = "summary.json", "report.html", "scores.parquet", "config.yaml"
 CURVE_FILES = ("adaptation_curve.svg", "adaptation_curve.png")
+TRAINED_ON = "train"
+"""The one split that may be evaluated after training on it: whoever names it knows."""
 RECORDED_LANES = 64
 """So many tasks are recorded, for one of them to be drawn."""
 
@@ -59,7 +61,7 @@ def evaluate(
     # 1. The run.
     provenance = read_provenance(run)
     family = provenance.make_family()
-    tasks = _tasks(run, settings)
+    tasks = _tasks(run, settings, provenance)
     agent, model = _load(run, settings, provenance)
     if (finished := _finished(out, settings, model, resume and not dry_run)) is not None:
         _say(f"{out} is complete: nothing to do.", _last_line(finished, out))
@@ -102,8 +104,13 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def _tasks(run: Path, config: EvaluateConfig) -> list[Task]:
+def _tasks(run: Path, config: EvaluateConfig, provenance: Provenance) -> list[Task]:
     tasks = list(read_split(run).named(config.split))
+    if config.split == provenance.recorded_split != TRAINED_ON:
+        raise UsageError(
+            f"{run} was trained on histories of its {config.split} tasks: they are no test of it; choose another "
+            "split with --split, or train on histories of the train tasks"
+        )
     if not tasks:
         raise UsageError(f"the {config.split} split of {run} has no tasks: choose another with --split")
     return tasks[: config.tasks]
@@ -241,7 +248,10 @@ def _measure(
         with progress(f"{provenance.learner} on the same tasks", config.seeds * len(tasks), unit="tasks") as advance:
             source = run_source(provenance, family, tasks, seeds=config.seeds, seed=config.seed, advance=advance)
     draws = resample(config.seeds, len(tasks), config.bootstrap, config.seed)
-    return Evaluation(config, provenance, family, tasks, anchors, result, regret, source, draws, model)
+    # The prior is that of the family's own tasks, and an agent with a prompt knows more.
+    of_prior = config.split in SPLIT_NAMES and config.prompt == EMPTY_PROMPT
+    bayes = family.bayes_optimal(config.episodes) if of_prior else None
+    return Evaluation(config, provenance, family, tasks, anchors, result, regret, source, bayes, draws, model)
 
 
 def _write(evaluation: Evaluation, summary: dict[str, Any], run: Path, out: Path) -> None:
@@ -267,7 +277,7 @@ def _write_scores(evaluation: Evaluation, path: Path) -> None:
             "task_id": np.array([task.id for task in evaluation.tasks], np.int64)[task],
             "episode": episode,
             "return": evaluation.returns.ravel(),
-            "normalised": evaluation.normalised.ravel(),
+            "normalised": evaluation.normalised.ravel() if evaluation.anchors.known else [None] * seed.size,
         }
     )
     temporary = temporary_name(path)

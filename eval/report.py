@@ -97,11 +97,16 @@ def _tiles(e: Evaluation, summary: dict[str, Any]) -> str:
     raw, optimum = summary["raw"], summary["anchors"]["optimum"]
     unit = _unit(e)
     first = "return in the first " + unit + (", before it knows anything" if e.config.prompt == EMPTY_PROMPT else "")
+    best = "the best possible" if summary["anchors"]["optimum_is"] == "optimum" else "a scripted expert"
     tiles = [
         (number(raw["zero_shot"]["mean"], optimum), first, ""),
         (number(raw["last5"]["mean"], optimum), f"return in the last five of {summary['episodes']} {unit}s", "main"),
-        (number(optimum), "the best possible, knowing the task", ""),
-        (of_optimum(summary), "of the optimum, at the end", ""),
+        ("not known", "the best possible, knowing the task", "")
+        if optimum is None
+        else (number(optimum), f"{best}, knowing the task", ""),
+        (number(summary["anchors"]["random"]), "random actions", "")
+        if optimum is None
+        else (of_optimum(summary), f"of the {e.family.best_policy}, at the end", ""),
         (f"{summary['tasks']:,}", _without_count(tasks_in_words(summary)) + f", {summary['seeds']} seeds each", ""),
     ]
     if "regret" in summary:
@@ -166,9 +171,14 @@ def _regret_svg(e: Evaluation) -> str:
 
 
 def _heat_text(e: Evaluation) -> str:
+    scale = (
+        f"White is what random actions earn, dark the {e.family.best_policy} of that task."
+        if e.anchors.known
+        else "White is the lowest of these returns, dark the highest."
+    )
     return (
         f"One row per task, the quickest to be learned on top; from left to right its {_unit(e)}s, averaged over "
-        f"{e.config.seeds} seeds. White is what random actions earn, dark the optimum of that task."
+        f"{e.config.seeds} seeds. {scale}"
         + (" Each pull counts as what its arm pays on average." if e.regret is not None else "")
     )
 
@@ -194,9 +204,8 @@ def _pictures(e: Evaluation) -> str:
 
 
 def _numbers_text(e: Evaluation) -> str:
-    return (
-        "Mean with its 95% interval (bootstrap over seeds, then tasks), and the interquartile mean (IQM). Normalised: "
-        "0 is random, 1 the optimum that knows the task."
+    return "Mean with its 95% interval (bootstrap over seeds, then tasks), and the interquartile mean (IQM)." + (
+        f" Normalised: 0 is random, 1 the {e.family.best_policy} that knows the task." if e.anchors.known else ""
     )
 
 
@@ -209,20 +218,24 @@ def _table(summary: dict[str, Any], unit: str) -> str:
         "gain": ("Gain", "last five less zero-shot"),
         "auc": ("Area under the curve", f"mean over all {unit}s"),
     }
-    head = ["", "return", "IQM", "normalised", "IQM"]
+    head = ["", "return", "IQM", *(["normalised", "IQM"] if summary["normalised"] else [])]
     if source:
         head.append(f"{escape(source['learner'])}, {source['episodes']} {unit}s")
     rows = []
     for key, (name, meaning) in names.items():
-        raw, z = summary["raw"][key], summary["normalised"][key]
+        raw = summary["raw"][key]
         low, high = number(raw["ci_low"], optimum), number(raw["ci_high"], optimum)
         cells = [
             f"{name}<small>{meaning}</small>",
             f"<b>{number(raw['mean'], optimum)}</b><small>{low} to {high}</small>",
             number(raw["iqm"], optimum),
-            f"{z['mean']:.2f}<small>{z['ci_low']:.2f} to {z['ci_high']:.2f}</small>",
-            f"{z['iqm']:.2f}",
         ]
+        if summary["normalised"]:
+            z = summary["normalised"][key]
+            cells += [
+                f"{z['mean']:.2f}<small>{z['ci_low']:.2f} to {z['ci_high']:.2f}</small>",
+                f"{z['iqm']:.2f}",
+            ]
         if source:
             cells.append(number(source["raw"][key]["mean"], optimum))
         rows.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
@@ -268,7 +281,8 @@ def _glossary(e: Evaluation) -> str:
                                 "rewards and observations of its earlier episodes on the task are in its context."),
         ("Held-out task", "A task of the test split. The model has seen no history of it, nor was it chosen by it."),
         ("Return", "The sum of an episode's rewards."),
-        ("Random", "What uniformly random actions earn on average, computed exactly."),
+        ("Random", "What uniformly random actions earn on average, "
+                   f"{'measured' if e.anchors.measured else 'computed exactly'}."),
         ("Optimum", "What the best policy earns that is told the task. Nobody who must find the task out can earn it "
                     "in the first episode."),
         ("Source learner", "The ordinary learning algorithm whose histories the model was trained on. Here it learns "

@@ -117,6 +117,10 @@ def adaptation_figure(e: Evaluation) -> "Figure":
     low, high = e.resamples.interval(e.returns)
     curve = e.returns.mean(axis=(0, 1))
     lines = [Line("random actions", RANDOM, np.full(episodes, e.anchors.random.mean()), dashes=LEVEL)]
+    if e.anchors.zero_action is not None:
+        lines.append(Line("action zero", RANDOM, np.full(episodes, e.anchors.zero_action.mean()), dashes=LEVEL))
+    if e.bayes_optimal is not None:
+        lines.append(Line("Bayes-optimal", OPTIMUM, e.bayes_optimal, dashes=(0, (1, 1.6)), width=2.0))
     if e.source is not None:
         own = e.source.returns.mean(axis=(0, 1))[:episodes]
         lines.append(Line(f"{e.source.learner}, the source", SOURCE, own))
@@ -126,7 +130,9 @@ def adaptation_figure(e: Evaluation) -> "Figure":
             lines.append(Line(every, SOURCE, kept, dashes=(0, (1, 1.6)), width=2.0))
     lines.append(Line("frozen model, in context", MODEL, curve, (low, high), width=2.6))
     # Last, so that its name stands above that of a curve which reaches it.
-    lines.append(Line("optimum, task known", OPTIMUM, np.full(episodes, e.anchors.optimum.mean()), dashes=LEVEL))
+    if e.anchors.known:
+        level = np.full(episodes, e.anchors.optimum.mean())
+        lines.append(Line(f"{e.family.best_policy}, task known", OPTIMUM, level, dashes=LEVEL))
     return _curves(lines, episodes, f"{unit} on a task it never saw" if not e.seen else unit, f"return per {unit}")
 
 
@@ -248,12 +254,20 @@ def spread(wanted: NDArray[np.float64], gap: float, low: float, high: float) -> 
 
 
 def heat_figure(e: Evaluation) -> "Figure":
-    """Tasks × episodes, the quickest learner on top; colour is the return as a share of the way to the optimum."""
+    """Tasks × episodes, the quickest learner on top; colour is the return as a share of the way to the optimum, or,
+    where that is not known, from the lowest return to the highest."""
     from matplotlib.colors import LinearSegmentedColormap
 
     # A single pull pays by luck: what the arm pays on average shows what was learned.
     returns = e.returns if e.regret is None else e.anchors.optimum[:, None] - e.regret
-    share_NK = normalise(returns, e.anchors).mean(axis=0)
+    low, high, names = 0.0, 1.0, ["random", "25%", "50%", "75%", e.family.best_policy]
+    if e.anchors.known:
+        share_NK = normalise(returns, e.anchors).mean(axis=0)
+    else:
+        share_NK = returns.mean(axis=0)
+        low, high = float(share_NK.min()), float(share_NK.max())
+        high = high if high > low else low + 1.0
+        names = [f"{value:.4g}" for value in np.linspace(low, high, 5)]
     order = np.argsort(-share_NK.mean(axis=1), kind="stable")
     num_tasks, episodes = share_NK.shape
     named = num_tasks <= 32
@@ -266,8 +280,8 @@ def heat_figure(e: Evaluation) -> "Figure":
         picture = axes.imshow(
             share_NK[order],
             cmap=colours,
-            vmin=0,
-            vmax=1,
+            vmin=low,
+            vmax=high,
             aspect="auto",
             interpolation="none",
             extent=(0.5, episodes + 0.5, num_tasks - 0.5, -0.5),
@@ -282,8 +296,8 @@ def heat_figure(e: Evaluation) -> "Figure":
         for spine in axes.spines.values():
             spine.set_visible(False)
         scale = figure.add_axes((0.915, bottom, 0.013, top - bottom))
-        bar = figure.colorbar(picture, cax=scale, ticks=[0, 0.25, 0.5, 0.75, 1])
-        bar.ax.set_yticklabels(["random", "25%", "50%", "75%", "optimum"], fontsize=9)
+        bar = figure.colorbar(picture, cax=scale, ticks=np.linspace(low, high, 5))
+        bar.ax.set_yticklabels(names, fontsize=9)
         bar.outline.set_visible(False)
     return figure
 
@@ -314,7 +328,7 @@ def typical_task(e: Evaluation) -> int:
     Over all of them, since many tasks end alike: at the optimum.
     """
     recorded = sorted(n for s, n in e.rollout.histories if s == 0)
-    total = e.normalised[0, recorded].mean(axis=-1)
+    total = (e.normalised if e.anchors.known else e.returns)[0, recorded].mean(axis=-1)
     return recorded[int(np.argsort(total, kind="stable")[(len(recorded) - 1) // 2])]
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from icrl.eval.bootstrap import Resamples, percentile_interval
 from icrl.eval.config import EMPTY_PROMPT, EvaluateConfig
-from icrl.eval.measures import normalise, summarise
+from icrl.eval.measures import measure, normalise, summarise
 from icrl.eval.references import SourceRun
 from icrl.eval.rollout import Rollout
 from icrl.provenance import Provenance
@@ -32,6 +32,9 @@ class Evaluation:
     regret: NDArray[np.float64] | None
     """The model's regret in each pull, shape `(S, N, K)`, where an episode is a single pull."""
     source: SourceRun | None
+    bayes_optimal: NDArray[np.float64] | None
+    """Expected return of each episode of the Bayes-optimal agent over the family's prior, shape `(K,)`; None where it
+    cannot be computed, or is not of these tasks."""
     resamples: Resamples
     model: dict[str, Any]
     """Facts about the model: `parameters`, `context_length`, `sha256`."""
@@ -43,7 +46,7 @@ class Evaluation:
 
     @property
     def normalised(self) -> NDArray[np.float64]:
-        """Shape `(S, N, K)`."""
+        """Shape `(S, N, K)`; NaN where the optimum is not known."""
         return normalise(self.returns, self.anchors)
 
     @property
@@ -58,8 +61,8 @@ def make_summary(evaluation: Evaluation) -> dict[str, Any]:
     seeds, tasks, episodes = e.returns.shape
     summary: dict[str, Any] = {
         "raw": summarise(e.returns, e.resamples),
-        "normalised": summarise(e.normalised, e.resamples),
-        "anchors": {"random": float(e.anchors.random.mean()), "optimum": float(e.anchors.optimum.mean())},
+        "normalised": summarise(e.normalised, e.resamples) if e.anchors.known else None,
+        "anchors": _anchors(e),
         "tasks": tasks,
         "episodes": episodes,
         "seeds": seeds,
@@ -78,12 +81,29 @@ def make_summary(evaluation: Evaluation) -> dict[str, Any]:
             "episodes": e.source.returns.shape[-1],
             "keep_every": e.source.keep_every,
             "raw": summarise(e.source.returns, e.resamples),
-            "normalised": summarise(normalise(e.source.returns, e.anchors), e.resamples),
+            "normalised": (
+                summarise(normalise(e.source.returns, e.anchors), e.resamples) if e.anchors.known else None
+            ),
         }
     if e.regret is not None:
         summary["regret"] = _regret(e)
     summary["result"] = in_words(summary)
     return summary
+
+
+def _anchors(e: Evaluation) -> dict[str, Any]:
+    """Means over the tasks; None for an optimum that nobody knows."""
+    found: dict[str, Any] = {
+        "random": float(e.anchors.random.mean()),
+        "optimum": float(e.anchors.optimum.mean()) if e.anchors.known else None,
+        "optimum_is": e.family.best_policy,
+        "measured": e.anchors.measured,
+    }
+    if e.anchors.zero_action is not None:
+        found["zero_action"] = float(e.anchors.zero_action.mean())
+    if e.bayes_optimal is not None:
+        found["bayes_optimal"] = {key: float(value) for key, value in measure(e.bayes_optimal).items()}
+    return found
 
 
 def _regret(e: Evaluation) -> dict[str, Any]:
@@ -127,12 +147,17 @@ def in_words(summary: dict[str, Any]) -> str:
             )
     else:
         unit = "episode" if summary["prompt"] == EMPTY_PROMPT else "episode after the prompt"
-        optimum = summary["anchors"]["optimum"]
+        anchors, optimum = summary["anchors"], summary["anchors"]["optimum"]
         text = (
             f"{start} earned {number(raw['zero_shot']['mean'], optimum)} in its first {unit} and "
-            f"{number(raw['last5']['mean'], optimum)} in its last five, of an optimum of "
-            f"{number(optimum)} ({of_optimum(summary)} of it)"
+            f"{number(raw['last5']['mean'], optimum)} in its last five"
         )
+        if optimum is None:
+            text += f", where random actions earn {number(anchors['random'])}"
+        elif anchors["optimum_is"] == "optimum":
+            text += f", of an optimum of {number(optimum)} ({of_optimum(summary)} of it)"
+        else:
+            text += f"; a {anchors['optimum_is']} that knows the task earns {number(optimum)}"
     return f"{text}, with no weight update."
 
 
@@ -145,7 +170,8 @@ def tasks_in_words(summary: dict[str, Any]) -> str:
 
 
 def of_optimum(summary: dict[str, Any]) -> str:
-    """The last five episodes as a percentage of the optimum; normalised, where returns may be negative."""
+    """The last five episodes as a percentage of the optimum, which is known; normalised, where returns may be
+    negative."""
     random, optimum = summary["anchors"]["random"], summary["anchors"]["optimum"]
     if random >= 0 and optimum > 0:
         return f"{summary['raw']['last5']['mean'] / optimum:.0%}"

@@ -89,6 +89,11 @@ class Anchors:
     measured: bool = False
     """Averages over episodes of the environment rather than exact values."""
 
+    @property
+    def known(self) -> bool:
+        """Whether the optimum is: without it returns cannot be normalised."""
+        return bool(np.isfinite(self.optimum).all())
+
 
 class ReferencePolicy(Protocol):
     """A policy that does not learn, batched over lanes: the optimum of a known task, for instance."""
@@ -182,6 +187,11 @@ class TaskFamily(ABC):
     def valid_actions(self, tasks: Sequence[Task]) -> NDArray[np.int64] | None:
         """How many of the actions 0, 1, … mean something in each task, shape `(N,)`; None where all do."""
         return None
+
+    @property
+    def best_policy(self) -> str:
+        """What the optimum of `anchors` is, for tables and pictures: "optimum", or "scripted expert"."""
+        return "scripted expert" if self.policy_kinds[:1] == ("expert",) else "optimum"
 
     def check_policy_kind(self, kind: str) -> None:
         """Raises UsageError for a kind of reference policy that the family does not have."""

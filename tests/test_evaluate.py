@@ -85,7 +85,9 @@ def test_files_and_numbers(room, tmp_path, capsys):
         assert summary[kind]["last5"]["mean"] == pytest.approx(last[column].mean())
         assert summary[kind]["auc"]["mean"] == pytest.approx(scores[column].mean())
     anchors = read_provenance(room[0]).make_family().anchors(tasks)
-    assert summary["anchors"] == {"random": anchors.random.mean(), "optimum": anchors.optimum.mean()}
+    assert summary["anchors"] == {
+        "random": anchors.random.mean(), "optimum": anchors.optimum.mean(), "optimum_is": "optimum", "measured": False,
+    }  # fmt: skip
     assert (summary["tasks"], summary["episodes"], summary["seeds"], summary["split"]) == (3, 6, 2, "test")
     assert summary["interval"] == "mean"
     assert summary["env_steps_per_second"] > 0

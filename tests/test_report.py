@@ -60,7 +60,7 @@ def make_evaluation(family, learner: str, **learner_options) -> Evaluation:
     source = run_source(provenance, family, tasks, seeds=2, seed=0)
     draws = resample(2, len(tasks), 100, seed=0)
     facts = {"parameters": 1234, "context_length": 16, "sha256": "0" * 64}
-    return Evaluation(config, provenance, family, tasks, anchors, result, regret, source, draws, facts)
+    return Evaluation(config, provenance, family, tasks, anchors, result, regret, source, None, draws, facts)
 
 
 @pytest.fixture(scope="module")
@@ -167,7 +167,7 @@ def test_in_words():
     """Kills: a sentence with the numbers in each other's place."""
     summary = {
         "raw": {"zero_shot": {"mean": 0.62}, "last5": {"mean": 15.68}},
-        "anchors": {"random": 0.25, "optimum": 16.44},
+        "anchors": {"random": 0.25, "optimum": 16.44, "optimum_is": "optimum"},
         "tasks": 16, "split": "test", "seen_in_training": False, "prompt": "empty",
     }  # fmt: skip
     assert in_words(summary) == (
