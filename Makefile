@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 DEMO := runs/demo
 PYTHON ?= python3
 
-.PHONY: demo test test-slow lint format benchmarks clean
+.PHONY: demo test test-extras test-slow lint format benchmarks clean
 
 # Histories -> pretraining -> in-context evaluation of the frozen model -> report. Killed half-way, it goes on.
 demo: $(VENV)/.installed
@@ -14,6 +14,11 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+
+# The families over public packages, in the two environments that their conflicts demand.
+test-extras: .venv-extras/.installed .venv-dmc/.installed
+	OMP_NUM_THREADS=1 .venv-extras/bin/python -m pytest tests/extras
+	OMP_NUM_THREADS=1 .venv-dmc/bin/python -m pytest tests/extras
 
 test-slow: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow
@@ -41,5 +46,12 @@ $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
 	touch $@ $(VENV)/.installed
 
+.venv-extras/.installed: EXTRAS := dev,mujoco,metaworld,minigrid,xland
+.venv-dmc/.installed: EXTRAS := dev,dmc
+.venv-extras/.installed .venv-dmc/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet -c constraints.txt -e '.[$(EXTRAS)]'
+	touch $@
+
 clean:
-	rm -rf $(VENV) $(DEMO) build dist *.egg-info
+	rm -rf $(VENV) .venv-extras .venv-dmc $(DEMO) build dist *.egg-info

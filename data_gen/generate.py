@@ -166,6 +166,8 @@ def _resolve(config: GenerateConfig):
     from icrl.spaces import space_to_dict
 
     family = make_family(config.family, **config.family_options)
+    # What is written down must make the family again when the data is read.
+    make_family(config.family, **family.options)
     split = family.split(config.split_seed)
     split.named(config.split)
     provenance = Provenance(

@@ -1,71 +1,120 @@
-"""`icrl tasks`: the task families and the packaged presets, with what one needs to choose among them."""
+"""`icrl tasks`: the task families and the packaged presets, with what one needs to choose among them.
 
-from collections.abc import Sequence
+What is listed of the built-in families is shipped, so that the list comes at once and names those, too, whose packages
+are not installed; `python benchmarks/catalogue.py` makes it again. Naming a family describes it afresh.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from icrl.spaces import describe_space, space_to_dict
 
-ANCHOR_TASKS = 200
-"""Test tasks that the listed anchors are averaged over, at most: enough for two digits, and quick."""
+CATALOGUE_FILE = Path(__file__).parent / "envs" / "catalogue.json"
 
 
-def describe_family(name: str) -> dict[str, Any]:
-    """What a family's defaults stand for; the anchors are means over its test tasks, per episode."""
-    from icrl.envs import make_family
+def describe_family(name: str, options: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """What a family with these options stands for; anchors are means over its first test tasks, per episode."""
+    from icrl.envs import FAMILIES, make_family
 
-    family = make_family(name)
-    test = family.split(seed=0).test[:ANCHOR_TASKS]
+    family = make_family(name, **(options or {}))
+    test = family.split(seed=0).test[: family.anchor_tasks]
     anchors = family.anchors(test)
-    return {
+    described: dict[str, Any] = {
         "name": family.name,
         "version": family.version,
         "source": family.source,
+        "extra": FAMILIES.extra(name),
         "observation": describe_space(space_to_dict(family.observation_space)),
         "action": describe_space(space_to_dict(family.action_space)),
         "horizon": family.horizon,
         "tasks": dict(family.num_tasks),
         "varies": list(family.axes),
-        "random": float(anchors.random.mean()),
-        "optimum": float(anchors.optimum.mean()),
+        "out_of_distribution": dict(family.ood_sets),
+        "anchors": {},
+        "anchors_measured": anchors.measured,
+        "anchor_tasks": len(test),
+        "reference_policies": list(family.policy_kinds),
         "options": dict(family.options),
     }
+    stated = {"random": anchors.random, "zero action": anchors.zero_action}
+    if anchors.known:
+        stated[f"task-known {family.best_policy}"] = anchors.optimum
+    for key, values in stated.items():
+        if values is not None:
+            error = float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0
+            described["anchors"][key] = {"mean": float(values.mean()), "standard_error": error}
+    return described
+
+
+def shipped() -> dict[str, dict[str, Any]]:
+    """The built-in families as they were described when this release was made, by name."""
+    return json.loads(CATALOGUE_FILE.read_text())
+
+
+def catalogue() -> list[dict[str, Any]]:
+    """All families: the built-in ones as shipped, plug-ins and those of the program at hand as they are here."""
+    from icrl.envs import FAMILIES
+
+    known = shipped()
+    return [known.get(name) or describe_family(name) for name in FAMILIES if name in known or not FAMILIES.extra(name)]
 
 
 def main(argv: Sequence[str]) -> int:
-    """Prints the catalogue; `--json` prints the families as JSON instead."""
-    from icrl.cli import UsageParser
+    """Prints the catalogue, or describes one family; `--json` prints JSON instead."""
+    from icrl.cli import UsageParser, family_options
 
-    parser = UsageParser(prog="icrl tasks", description=__doc__)
-    parser.add_argument("--json", action="store_true", help="the families as JSON")
+    parser = UsageParser(prog="icrl tasks", description=__doc__.partition("\n")[0])
+    parser.add_argument("family", nargs="?", metavar="FAMILY", help="only this one, described afresh: a name or place")
+    parser.add_argument("--option", action="append", default=[], metavar="NAME=VALUE", help="an option of FAMILY")
+    parser.add_argument("--json", action="store_true", help="as JSON")
     arguments = parser.parse_args(list(argv))
-    from icrl.envs import FAMILIES
-
-    families = [describe_family(name) for name in FAMILIES]
+    options = family_options(arguments.option)
+    if options and not arguments.family:
+        parser.error("--option needs the FAMILY that it is of")
+    families = [describe_family(arguments.family, options)] if arguments.family else catalogue()
     if arguments.json:
-        import json
-
         print(json.dumps(families, indent=2))
         return 0
-    print("Task families (an anchor is the expected return of one episode, a mean over test tasks)\n")
+    print("An anchor is the return of one episode, a mean over test tasks ± its standard error over them.\n")
     for family in families:
-        tasks = family["tasks"]
-        options = ", ".join(f"{key}={value}" for key, value in family["options"].items())
-        print(f"{family['name']}@{family['version']}  {family['source']}")
-        print(
-            f"    observation {family['observation']} · action {family['action']} · horizon {family['horizon']}"
-            f" · varies {', '.join(family['varies'])}\n"
-            f"    tasks {tasks['train']:,} train, {tasks['validation']:,} validation, {tasks['test']:,} test"
-            f" · random {family['random']:.2f} · task-known optimum {family['optimum']:.2f}\n"
-            f"    options {options}\n"
-        )
-    for title, config_class in _stages():
-        from icrl.config import preset_names
+        print(_in_words(family), end="\n\n")
+    if not arguments.family:
+        _print_presets()
+    return 0
 
+
+def _in_words(family: Mapping[str, Any]) -> str:
+    tasks = family["tasks"]
+    anchors = " · ".join(
+        f"{name} {anchor['mean']:.4g} ± {anchor['standard_error']:.1g}" for name, anchor in family["anchors"].items()
+    )
+    measured = " (measured)" if family["anchors_measured"] else ""
+    beyond = "; ".join(f"{name}: {what}" for name, what in family["out_of_distribution"].items()) or "none"
+    options = ", ".join(f"{key}={value}" for key, value in family["options"].items())
+    extra = f"    needs  pip install 'icrl[{family['extra']}]'\n" if family["extra"] else ""
+    return (
+        f"{family['name']}@{family['version']}  {family['source']}\n{extra}"
+        f"    observation {family['observation']} · action {family['action']} · horizon {family['horizon']:,}"
+        f" · varies {', '.join(family['varies'])}\n"
+        f"    tasks {tasks['train']:,} train, {tasks['validation']:,} validation, {tasks['test']:,} test\n"
+        f"    out of distribution  {beyond}\n"
+        f"    anchors  {anchors}{measured}\n"
+        f"    options  {options}"
+    )
+
+
+def _print_presets() -> None:
+    from icrl.config import preset_names
+
+    for title, config_class in _stages():
         print(f"Presets of `icrl {title} --config`")
         for name, comment in preset_names(config_class).items():
             print(f"    {name:24} {comment}")
         print()
-    return 0
 
 
 def _stages() -> list[tuple[str, type]]:

@@ -329,6 +329,10 @@ def check_family(
         except Failure as failure:
             failed.append(check.__name__)
             show(f"  FAILED  {check.__doc__}\n          {failure}")
+        except Exception as error:
+            # Whatever else a family of somebody's own raises: the other checks still have something to say.
+            failed.append(check.__name__)
+            show(f"  FAILED  {check.__doc__}\n          {type(error).__name__}: {error}")
         else:
             show(f"  ok      {check.__doc__}")
     return failed

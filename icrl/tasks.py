@@ -134,6 +134,9 @@ class TaskFamily(ABC):
     policy_kinds: tuple[str, ...] = ("optimal",)
     """Kinds of `reference_policy`, the best first: "optimal", or "expert" where it is a script's; may be empty."""
 
+    anchor_tasks: int = 200
+    """Test tasks that a listing averages the anchors over, at most: fewer where they take long to measure."""
+
     @abstractmethod
     def split(self, seed: int) -> Split:
         """The family's train, validation and test tasks: a function of the seed, disjoint."""

@@ -86,7 +86,7 @@ class FamilyRegistry(Registry[FamilyFactory]):
         try:
             return getattr(import_module(module), attribute)
         except ModuleNotFoundError as error:
-            if not (extra := self._extras[name]) or (error.name or "").startswith("icrl"):
+            if not (extra := self._extras[name]) or (error.name or "").split(".")[0] == "icrl":
                 raise
             raise MissingExtra(
                 f"{name} needs {error.name}, which is not installed: pip install 'icrl[{extra}]'"

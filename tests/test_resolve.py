@@ -1,0 +1,100 @@
+"""How a task family is named: built-in, by its place, by an entry point; and what is said of a name that is wrong."""
+
+import sys
+import textwrap
+
+import pytest
+
+from icrl import cli
+from icrl.envs import FAMILIES, MissingExtra, make_family
+from icrl.envs.resolve import ENTRY_POINT_GROUP, FamilyRegistry
+from icrl.errors import UsageError
+
+ROOM = """
+    from icrl.envs.dark_room import DarkRoom
+
+    class SmallRoom(DarkRoom):
+        name = "small-room"
+
+        def __init__(self, *, size: int = 4, horizon: int = 5, validation: int = 2, test: int = 4):
+            super().__init__(size=size, horizon=horizon, validation=validation, test=test)
+            self.options = {"size": size, "horizon": horizon, "validation": validation, "test": test}
+
+    not_a_family = 3
+"""
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A folder of a user's own, with my_rooms.py in it, that Python works in."""
+    (tmp_path / "my_rooms.py").write_text(textwrap.dedent(ROOM))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    yield tmp_path
+    sys.modules.pop("my_rooms", None)
+
+
+@pytest.mark.parametrize("place", ["my_rooms.py:SmallRoom", "my_rooms:SmallRoom"])
+def test_a_family_is_found_at_its_place(here, place):
+    """Kills: a user's family that only a program which registers it first can name."""
+    family = make_family(place, size=5)
+    assert family.label == "small-room@1"
+    assert family.options["size"] == 5
+    assert FAMILIES[place] is FAMILIES[place], "loaded once"
+    with pytest.raises(UsageError, match="did you mean 'horizon'"):
+        make_family(place, horizn=3)
+
+
+def test_data_of_a_family_in_a_file_is_made_read_and_trained_on(here, capsys):
+    """Kills: a place that worker processes, or `icrl evaluate` in a fresh process, cannot find again."""
+    make = ["generate", "--family", "my_rooms.py:SmallRoom", "--learner", "random", "--episodes", "3"]
+    assert cli.main([*make, "--out", "data", "--workers", "2", "--histories_per_shard", "4"]) == 0
+    assert cli.main(["inspect", "data"]) == 0
+    assert "small-room@1" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        ("nowhere.py:Room", r"nowhere.py is not there \(from .*\): expected path/file.py:Class"),
+        ("my_rooms.py:SmalRoom", "has no 'SmalRoom' .did you mean 'SmallRoom'"),
+        ("my_rooms.py:not_a_family", "expected a subclass of icrl.tasks.TaskFamily"),
+        ("no_such_package.rooms:Room", "no module 'no_such_package.rooms'"),
+        ("dark-rom", "did you mean 'dark-room'.*or name your own as package.module:Class"),
+    ],
+)
+def test_wrong_names_say_how_to_mend_them(here, place, message, capsys):
+    """Kills: a traceback from deep inside importlib for a misspelt path."""
+    with pytest.raises(UsageError, match=message):
+        make_family(place)
+    assert cli.main(["check-family", place]) == 2
+    assert capsys.readouterr().err.startswith("icrl: ")
+
+
+def test_an_import_that_fails_inside_the_users_module_is_not_hidden(here):
+    """Kills: «no such module my_rooms» where my_rooms exists and imports something that does not."""
+    (here / "broken.py").write_text("import nowhere_to_be_found\n")
+    with pytest.raises(ModuleNotFoundError, match="nowhere_to_be_found"):
+        make_family("broken:Room")
+
+
+def test_entry_points_are_families(here, monkeypatch):
+    """Kills: an installed plug-in that the catalogue and `make_family` do not see."""
+    monkeypatch.syspath_prepend(here)
+    folder = here / "rooms-1.0.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: rooms\nVersion: 1.0\n")
+    (folder / "entry_points.txt").write_text(f"[{ENTRY_POINT_GROUP}]\ntiny-room = my_rooms:SmallRoom\n")
+    assert "tiny-room" in FAMILIES
+    assert "tiny-room" in list(FAMILIES)
+    assert make_family("tiny-room", size=6).options["size"] == 6
+
+
+def test_a_missing_extra_is_one_line_that_names_the_install(capsys, monkeypatch):
+    """Kills: a ModuleNotFoundError with a traceback where one package is to be installed."""
+    registry = FamilyRegistry({"": {}, "magic": {"wand": "icrl_no_such_package.wand:Wand"}})
+    with pytest.raises(MissingExtra, match=r"^wand needs icrl_no_such_package, .*: pip install 'icrl\[magic\]'$"):
+        registry["wand"]
+    assert registry.extra("wand") == "magic"
+    with pytest.raises(ValueError, match="registered twice"):
+        registry.add("wand", object)
