@@ -54,7 +54,7 @@ class ParametricFamily(TaskFamily):
     """A family whose task is one number for each entry of `parameters`, independent of each other.
 
     The numbers depend on the split's seed and on the task's number only, so `train` may grow and leave the held-out
-    tasks as they are, and holding one axis leaves the numbers of the others as they are.
+    tasks as they are; without a hole, holding one axis leaves the numbers of the others as they are.
 
     Args:
         train, validation, test: number of tasks in each split; each out-of-distribution set has `test` tasks.

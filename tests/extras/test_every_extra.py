@@ -1,0 +1,41 @@
+"""Every family of the extras that are installed here: the contract, and the whole way from data to report."""
+
+import pytest
+from family_pipeline import check_summary, pipeline
+
+from icrl.conformance import CHECKS, Subject
+from icrl.envs import FAMILIES, MissingExtra
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::UserWarning"),
+]
+
+
+def installed() -> list[str]:
+    """Families whose packages are here."""
+    found = []
+    for name in FAMILIES:
+        if FAMILIES.extra(name):
+            try:
+                FAMILIES[name]
+            except MissingExtra:
+                continue
+            found.append(name)
+    return found
+
+
+SUBJECTS: dict[str, Subject] = {}
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=[check.__name__ for check in CHECKS])
+@pytest.mark.parametrize("name", installed())
+def test_it_keeps_the_contract(name, check):
+    """Kills: whatever `icrl check-family` finds."""
+    check(SUBJECTS.setdefault(name, Subject(name)))
+
+
+@pytest.mark.parametrize("name", installed())
+def test_generate_train_evaluate(name, tmp_path):
+    """Kills: a family whose spaces, anchors or pictures a later stage cannot take."""
+    check_summary(name, pipeline(name, tmp_path))

@@ -1,0 +1,50 @@
+"""Generate → train a few steps → evaluate, for one task family, as small as can be."""
+
+import numpy as np
+
+import icrl
+from icrl.data_gen.generate import GenerateConfig
+from icrl.envs import make_family
+
+FEW_TASKS = {"train": 4, "validation": 1, "test": 3}
+
+
+def few_tasks(name: str) -> dict[str, int]:
+    """Options that make a family small, where it takes them."""
+    return {key: value for key, value in FEW_TASKS.items() if key in make_family(name).options}
+
+
+def pipeline(name: str, folder, **options) -> dict:
+    """Runs all three stages into `folder`, and returns what `summary.json` holds."""
+    options = options or few_tasks(name)
+    family = make_family(name, **options)
+    single = family.horizon == 1
+    config = GenerateConfig(
+        family=name,
+        family_options=options,
+        learner="noise-distillation" if family.policy_kinds else "random",
+        episodes=40 if single else 2,
+        histories_per_shard=8,
+        workers=1,
+    )
+    data = icrl.generate(config, folder / "data")
+    icrl.train(
+        "ad-small",
+        data,
+        folder / "run",
+        **{
+            "model.n_layer": 1, "model.width": 32, "model.context_length": 24, "train.steps": 3, "train.batch_size": 4,
+            "train.evaluate_every": 0, "train.checkpoint_every": 0,
+        },
+    )  # fmt: skip
+    return icrl.evaluate(folder / "run", episodes=30 if single else 1, seeds=1, tasks=2, bootstrap=100, pictures=2)
+
+
+def check_summary(name: str, summary: dict) -> None:
+    """What every evaluation must hold, whatever the family."""
+    assert summary["family"] == make_family(name).label
+    assert summary["tasks"] == 2
+    assert not summary["seen_in_training"]
+    assert np.isfinite(summary["raw"]["last5"]["mean"])
+    assert (summary["normalised"] is None) == (summary["anchors"]["optimum"] is None)
+    assert summary["result"].endswith("with no weight update.")
