@@ -28,9 +28,19 @@ FAMILIES = FamilyRegistry(
             "gaussian-bandit": "icrl.envs.bandit:GaussianBandit",
         },
         "mujoco": {},
-        "metaworld": {},
+        "metaworld": {
+            "metaworld-ml1": "icrl.envs.meta_world:MetaWorldMl1",
+            "metaworld-ml10": "icrl.envs.meta_world:MetaWorldMl10",
+            "metaworld-ml45": "icrl.envs.meta_world:MetaWorldMl45",
+            "metaworld-mt10": "icrl.envs.meta_world:MetaWorldMt10",
+            "metaworld-mt50": "icrl.envs.meta_world:MetaWorldMt50",
+        },
         "minigrid": {},
-        "xland": {},
+        "xland": {
+            "xland-trivial": "icrl.envs.xland:XLandTrivial",
+            "xland-small": "icrl.envs.xland:XLandSmall",
+            "xland-medium": "icrl.envs.xland:XLandMedium",
+        },
         "dmc": {},
     }
 )
