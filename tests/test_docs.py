@@ -4,11 +4,12 @@ import re
 import shlex
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 import icrl
 from icrl import cli
+from icrl.catalogue import shipped
+from icrl.conformance import check_family
 from icrl.data_gen import generate as generate_module
 from icrl.envs import FAMILIES
 from icrl.eval import evaluate as evaluate_module
@@ -24,12 +25,12 @@ pytestmark = pytest.mark.filterwarnings("ignore:This process:DeprecationWarning"
 
 
 def blocks(page: str, language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", (ROOT / page).read_text(), re.MULTILINE | re.DOTALL)
+    return re.findall(rf"^```(?:{language})\n(.*?)^```", (ROOT / page).read_text(), re.MULTILINE | re.DOTALL)
 
 
 def commands(page: str) -> list[str]:
     """Every `icrl …` line of the page's shell blocks, without its comment."""
-    lines = "".join(blocks(page, "bash")).replace("\\\n", " ").splitlines()
+    lines = "".join(blocks(page, "bash|sh")).replace("\\\n", " ").splitlines()
     return [line.partition(" #")[0].strip() for line in lines if line.startswith("icrl ")]
 
 
@@ -45,12 +46,7 @@ def test_every_command_of_the_readme_runs(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     lines = commands("README.md")
     assert {shlex.split(line)[1] for line in lines} == {"tasks", "generate", "inspect", "train", "evaluate"}
-    for line in lines:
-        try:
-            code = cli.main(shrunk(line))
-        except SystemExit as stop:
-            code = stop.code
-        assert code == 0, f"`{line}` ended with {code}: {capfd.readouterr().err[-2000:]}"
+    run_all(lines, capfd)
 
 
 @pytest.fixture
@@ -72,28 +68,49 @@ def test_the_readmes_python_runs(tmp_path, monkeypatch, small_sizes):
         exec(compile(block, "README.md", "exec"), {})
 
 
-def test_the_page_about_families_runs(tmp_path, monkeypatch, small_sizes):
-    """Kills: an example family that no longer is one, or whose anchors are wrong."""
+def test_the_page_about_families_runs(tmp_path, monkeypatch, small_sizes, capfd):
+    """Kills: an example family that no longer is one, or whose anchors are wrong; a command that is not one."""
     monkeypatch.chdir(tmp_path)
     names = {}
     try:
         for block in blocks("docs/families.md", "python"):
-            exec(compile(block, "families.md", "exec"), names)
-        family = icrl.make_family("corridor", length=21)
-        tasks = [task for name in ("train", "validation", "test") for task in family.split(0).named(name)] * 200
-        for kind, expected in (("random", family.anchors(tasks).random), ("optimal", family.anchors(tasks).optimum)):
-            returns = played(family, tasks, kind)
-            assert returns.mean() == pytest.approx(expected.mean(), abs=4 * returns.std() / np.sqrt(len(tasks)) + 1e-9)
+            if block.startswith("# file: "):
+                first, _, code = block.partition("\n")
+                Path(first.removeprefix("# file: ")).write_text(code)
+                assert len(code.strip().splitlines()) <= 30, "a family from gymnasium takes at most 30 lines"
+            else:
+                exec(compile(block, "families.md", "exec"), names)
+        run_all(commands("docs/families.md"), capfd)
+        assert check_family("corridor", show=print) == [], capfd.readouterr().out
     finally:
         FAMILIES._entries.pop("corridor", None)
 
 
-def played(family, tasks, learner: str) -> np.ndarray:
-    """The return of one episode on each task."""
-    from icrl.data_gen.record import record_histories
+def test_every_family_has_its_page_and_its_picture(tmp_path, monkeypatch, capfd):
+    """Kills: a family without a page, a page without a picture or a source, a command on it that fails."""
+    index = (ROOT / "docs/families.md").read_text()
+    monkeypatch.chdir(tmp_path)
+    for name in shipped():
+        assert f"[`{name}`](families/{name}.md)" in index, f"docs/families.md does not link {name}"
+        page = (ROOT / f"docs/families/{name}.md").read_text()
+        assert f"](pictures/{name}.png)" in page, f"{name}.md shows no picture"
+        assert (ROOT / f"docs/families/pictures/{name}.png").stat().st_size > 5_000
+        for heading in ("Definition", "Tasks", "Anchors", "Source", "Use"):
+            assert f"\n## {heading}\n" in page, f"{name}.md has no part {heading!r}"
+        assert commands(f"docs/families/{name}.md"), f"{name}.md shows no command"
+    pages = {path.stem for path in (ROOT / "docs/families").glob("*.md")}
+    assert pages == {*shipped(), "procgen"}
+    assert set(shipped()) == set(FAMILIES), "icrl tasks does not list every family: run benchmarks/catalogue.py"
 
-    histories = record_histories(family, tasks, learner, {}, episodes=1)
-    return np.array([history.episode_returns()[0] for history in histories])
+
+def run_all(lines: list[str], capfd) -> None:
+    """Runs `icrl …` lines in order, as a reader would type them, with small sizes put in."""
+    for line in lines:
+        try:
+            code = cli.main(shrunk(line))
+        except SystemExit as stop:
+            code = stop.code
+        assert code == 0, f"`{line}` ended with {code}: {capfd.readouterr().err[-2000:]}"
 
 
 def test_the_data_page_runs(tmp_path, monkeypatch, small_sizes):
