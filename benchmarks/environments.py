@@ -1,4 +1,4 @@
-"""Environment steps a second on one core, for every task family; prints a Markdown table.
+"""Environment steps a second on one core, for every task family that needs no extra; prints a Markdown table.
 
     python benchmarks/environments.py
 
@@ -58,10 +58,18 @@ def plain(lanes: int) -> VectorEnv:
     )
 
 
+def drawn_actions(env: VectorEnv, steps: int) -> NDArray:
+    """Uniformly random actions, shape `(steps, N, *action_shape)`."""
+    generator, space = np.random.default_rng(0), env.single_action_space
+    if isinstance(space, gym.spaces.Discrete):
+        return generator.integers(0, space.n, (steps, env.num_envs))
+    return generator.uniform(space.low, space.high, (steps, env.num_envs, *space.shape)).astype(np.float32)
+
+
 def steps_a_second(make: Callable[[], VectorEnv]) -> float:
     """The best of a few runs of about half a second: what the machine gives when it is left alone."""
     env = make()
-    actions_TN: NDArray = np.random.default_rng(0).integers(0, env.single_action_space.n, (100, env.num_envs))
+    actions_TN = drawn_actions(env, 100)
     env.reset()
     best = 0.0
     for _ in range(REPEATS):
@@ -69,14 +77,14 @@ def steps_a_second(make: Callable[[], VectorEnv]) -> float:
         while (elapsed := time.perf_counter() - start) < SECONDS:
             for actions in actions_TN:
                 env.step(actions)
-            steps += actions_TN.size
+            steps += len(actions_TN) * env.num_envs
         best = max(best, steps / elapsed)
     return best
 
 
 def main() -> None:
     print(f"| family | lanes | million steps/s |\n|{' --- |' * 3}")
-    for name in FAMILIES:
+    for name in (name for name in FAMILIES if not FAMILIES.extra(name)):
         rate = steps_a_second(lambda name=name: batched(make_family(name), LANES))
         print(f"| {name} | {LANES:,} | {rate / 1e6:.1f} |", flush=True)
     ours = steps_a_second(lambda: batched(make_family("dark-room"), PLAIN_LANES))
