@@ -41,7 +41,13 @@ FAMILIES = FamilyRegistry(
             "xland-small": "icrl.envs.xland:XLandSmall",
             "xland-medium": "icrl.envs.xland:XLandMedium",
         },
-        "dmc": {},
+        "dmc": {
+            "dmc-cartpole-swingup": "icrl.envs.dm_control_family:DmcCartpole",
+            "dmc-pendulum-swingup": "icrl.envs.dm_control_family:DmcPendulum",
+            "dmc-reacher": "icrl.envs.dm_control_family:DmcReacher",
+            "dmc-walker-speed": "icrl.envs.dm_control_family:DmcWalker",
+            "dmc-cheetah-speed": "icrl.envs.dm_control_family:DmcCheetah",
+        },
     }
 )
 """Every built-in family by the extra that it needs, "" for none."""
