@@ -1,15 +1,44 @@
-"""Describes the built-in families that can be made here, and writes what `icrl tasks` lists of them.
+"""Describes the built-in families that can be made here: the list of `icrl tasks`, the table and pictures of the docs.
 
-Families of extras that are not installed keep what was written of them before: run it once in each environment
+    python benchmarks/catalogue.py [FAMILY ...]
+
+Families of extras that are not installed keep what was made of them before: run it once in each environment
 (`.venv`, `.venv-extras` and `.venv-dmc`, as the Makefile makes them). Names as arguments restrict it to those.
 """
 
 import json
 import sys
 import time
+from pathlib import Path
+from typing import Any
 
 from icrl.catalogue import CATALOGUE_FILE, describe_family, shipped
 from icrl.envs import FAMILIES, MissingExtra
+from icrl.show import show
+
+DOCS = Path(__file__).parent.parent / "docs"
+BEGIN, END = "<!-- families -->\n", "<!-- /families -->\n"
+
+
+def table(families: dict[str, dict[str, Any]]) -> str:
+    """The index of the families, one table per extra."""
+    parts = []
+    for extra in dict.fromkeys(family["extra"] for family in families.values()):
+        title = f"`icrl[{extra}]`" if extra else "family"
+        parts.append(f"| {title} | varies | observation, action | source |\n|{' --- |' * 4}\n")
+        for name, family in families.items():
+            if family["extra"] == extra:
+                spaces = f"{_short(family['observation'])}, {_short(family['action'])}"
+                varies = ", ".join(family["varies"])
+                parts.append(f"| [`{name}`](families/{name}.md) | {varies} | {spaces} | {family['source']} |\n")
+        parts.append("\n")
+    return "".join(parts).rstrip("\n") + "\n"
+
+
+def _short(space: str) -> str:
+    """A space of many numbers by their count."""
+    kind, _, sizes = space.partition("(")
+    return space if sizes.count(",") < 4 else f"{kind} of {sizes.count(',') + 1}"
 
 
 def main() -> None:
@@ -21,9 +50,14 @@ def main() -> None:
         except MissingExtra as missing:
             print(f"{name:28} left as it was: {missing}")
             continue
-        print(f"{name:28} {time.perf_counter() - start:6.1f} s")
+        described = time.perf_counter() - start
+        show(name, DOCS / "families" / "pictures" / f"{name}.png")
+        print(f"{name:28} {described:6.1f} s, picture {time.perf_counter() - start - described:.1f} s", flush=True)
     ordered = {name: known[name] for name in FAMILIES if name in known}
     CATALOGUE_FILE.write_text(json.dumps(ordered, indent=1) + "\n")
+    page = DOCS / "families.md"
+    before, _, rest = page.read_text().partition(BEGIN)
+    page.write_text(before + BEGIN + table(ordered) + END + rest.partition(END)[2])
 
 
 if __name__ == "__main__":
