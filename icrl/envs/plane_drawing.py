@@ -40,8 +40,9 @@ def draw_plane(
     axes.axhline(0.0, color=GRID, linewidth=0.6, zorder=0)
     axes.axvline(0.0, color=GRID, linewidth=0.6, zorder=0)
     _draw_paths(axes, history, history.observations, history.final_observations)
-    axes.margins(0.08)
-    axes.set(aspect="equal", xticks=[], yticks=[])
+    places = (outline, np.abs(goal) + (radius or 0.0), history.observations, history.final_observations)
+    half = 1.1 * max(float(np.abs(place).max(initial=0.0)) for place in places)
+    axes.set(xlim=(-half, half), ylim=(-half, half), aspect="equal", xticks=[], yticks=[])
     _frame(axes, history)
 
 
@@ -80,12 +81,12 @@ def draw_pool(
 
 def _mark_goal(axes: "Axes", goal: NDArray[np.float64]) -> None:
     axes.plot(
-        *goal, "*", color=CELL_COLOURS["goal"], markeredgecolor=INK, markeredgewidth=0.5, markersize=11, zorder=3
+        *goal, "*", color=CELL_COLOURS["goal"], markeredgecolor=INK, markeredgewidth=0.5, markersize=15, zorder=3
     )
 
 
 def _draw_paths(axes: "Axes", history: "LearningHistory", place_T2: NDArray, end_E2: NDArray) -> None:
-    """Each episode as a line with a dot for every step, dark at its start and bright at its end."""
+    """Each episode as a line with a dot for every step: dark where it starts, brighter along its length."""
     from matplotlib import colormaps
     from matplotlib.collections import LineCollection
 
@@ -93,18 +94,21 @@ def _draw_paths(axes: "Axes", history: "LearningHistory", place_T2: NDArray, end
     ends = np.flatnonzero(history.dones) + 1
     for episode, (first, last) in enumerate(zip(np.concatenate(([0], ends[:-1])), ends, strict=True)):
         points = np.concatenate((place_T2[first:last], end_E2[episode : episode + 1])).astype(np.float64)
-        late = np.linspace(0.0, 0.92, len(points))
+        length = np.concatenate(([0.0], np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))))
+        late = 0.92 * length / max(length[-1], 1e-9)
         lines = LineCollection(np.stack((points[:-1], points[1:]), axis=1), cmap=EARLY_TO_LATE, linewidths=1.4)
         lines.set(array=late[:-1], clim=(0.0, 1.0), capstyle="round", zorder=4)
         axes.add_collection(lines)
         axes.scatter(*points.T, c=colours(late), s=5, linewidths=0, zorder=5)
         axes.plot(*points[0], "o", color=colours(0.0), markersize=4, zorder=6)
         edge = {"markeredgecolor": INK, "markeredgewidth": 0.5}
-        axes.plot(*points[-1], "o", color=colours(0.92), markersize=5, zorder=6, **edge)
+        axes.plot(*points[-1], "o", color=colours(0.92), markersize=4.5, zorder=6, **edge)
 
 
 def _frame(axes: "Axes", history: "LearningHistory") -> None:
     for spine in axes.spines.values():
         spine.set(color=WALL, linewidth=1.0)
     episodes = max(1, int(np.count_nonzero(history.dones)))
-    axes.set_xlabel(f"return {history.rewards.sum() / episodes:.4g}", fontsize=8, color=INK)
+    # A path ends at its goal but for the rounding of float32.
+    mean = round(float(history.rewards.sum()) / episodes, 5) + 0.0
+    axes.set_xlabel(f"return {mean:.4g}", fontsize=8, color=INK)
