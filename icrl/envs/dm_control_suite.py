@@ -179,6 +179,5 @@ def _compiled(physics_class: Any, xml: str, assets: Mapping[str, Any]) -> Any:
         return physics_class.from_xml_string(xml, assets)
     except AttributeError as error:
         raise UsageError(
-            f"this dm_control does not know mujoco {mujoco.__version__} ({error}): pip install 'icrl[dmc]' with "
-            "'mujoco>=3.17,<4'"
+            f"this dm_control does not know mujoco {mujoco.__version__} ({error}): pip install 'mujoco>=3.17,<4'"
         ) from error

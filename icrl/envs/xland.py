@@ -108,9 +108,10 @@ class XLandTrivial(TaskFamily):
         if "reward" not in held:
             self.ood_sets["unseen-goals"] = f"the {UNSEEN_SHARE:.0%} of all goals that no other task has"
         if "dynamics" not in held:
+            levels = "level" if self.deeper.depth == 1 else "levels"
             self.ood_sets["deeper"] = (
-                f"what the goal needs is {self.deeper.depth} rules away, never fewer; at most {self.protocol.depth} "
-                "in the other tasks"
+                f"{self.deeper.depth} {levels} of rules between the room and what the goal needs, rather than "
+                f"{'none' if not self.protocol.depth else f'at most {self.protocol.depth}'}"
             )
 
     def _read(self, path: str, held: list[str]) -> list[dict[str, Any]]:
