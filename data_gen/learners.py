@@ -6,6 +6,7 @@ from typing import Any
 
 from icrl.data_gen.bandit_learners import UCB1, EmpiricalMean, ThompsonSampling
 from icrl.data_gen.learner import Learner, LearnerSetting
+from icrl.data_gen.mdp_learners import Opsrl, PosteriorGreedy, Psrl
 from icrl.data_gen.noise_distillation import NoiseDistillation
 from icrl.data_gen.q_learning import QLearning
 from icrl.data_gen.reference_policies import Expert, Optimal, UniformRandom, Zero
@@ -17,6 +18,9 @@ LEARNERS.add("q-learning", QLearning)
 LEARNERS.add("ucb1", UCB1)
 LEARNERS.add("thompson", ThompsonSampling)
 LEARNERS.add("empirical-mean", EmpiricalMean)
+LEARNERS.add("psrl", Psrl)
+LEARNERS.add("opsrl", Opsrl)
+LEARNERS.add("posterior-greedy", PosteriorGreedy)
 LEARNERS.add("noise-distillation", NoiseDistillation)
 LEARNERS.add("optimal", Optimal)
 LEARNERS.add("expert", Expert)

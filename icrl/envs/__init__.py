@@ -26,10 +26,12 @@ FAMILIES = FamilyRegistry(
             "key-to-door-ad-eps": "icrl.envs.key_to_door:KeyToDoorAdEps",
             "bernoulli-bandit": "icrl.envs.bandit:BernoulliBandit",
             "gaussian-bandit": "icrl.envs.bandit:GaussianBandit",
+            "tabular-mdp": "icrl.envs.tabular_mdp:TabularMdp",
             "point-robot": "icrl.envs.point_robot:PointRobot",
             "point-robot-sparse": "icrl.envs.point_robot:PointRobotSparse",
             "navigation-2d": "icrl.envs.point_robot:Navigation2d",
             "semicircle": "icrl.envs.point_robot:Semicircle",
+            "watermaze": "icrl.envs.watermaze:Watermaze",
         },
         "mujoco": {},
         "metaworld": {
