@@ -7,12 +7,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from icrl.data_gen.learner import LearnerSetting
-from icrl.envs.bandit import Bandit, GaussianBandit
+from icrl.envs.bandit import Bandit
 from icrl.errors import UsageError
 
 
 class _ArmStatistics:
-    """Pulls and sum of rewards of every arm, and what all bandit learners share."""
+    """Pulls and sum of rewards of every arm, and what all bandit learners share.
+
+    An arm that a task does not have (`TaskFamily.valid_actions`) is never pulled.
+    """
 
     def __init__(self, setting: LearnerSetting, purpose: str) -> None:
         if not isinstance(setting.family, Bandit):
@@ -25,6 +28,8 @@ class _ArmStatistics:
         self.sums_NK = np.zeros((len(setting.tasks), arms))
         self.streams = setting.streams(purpose)
         self._lanes_N = np.arange(len(setting.tasks))
+        valid_N = setting.family.valid_actions(setting.tasks)
+        self._missing_NK = None if valid_N is None else np.arange(arms) >= valid_N[:, None]
 
     def learn(self, observations, actions, rewards, terminated, truncated, next_observations) -> None:
         self.pulls_NK[self._lanes_N, actions] += 1
@@ -35,6 +40,8 @@ class _ArmStatistics:
 
     def _best(self, score_NK: NDArray[np.float64]) -> NDArray[np.int64]:
         """An arm of the highest score, every such arm equally likely."""
+        if self._missing_NK is not None:
+            score_NK = np.where(self._missing_NK, -np.inf, score_NK)
         ties_NK = score_NK == score_NK.max(axis=1, keepdims=True)
         count_NK = ties_NK.cumsum(axis=1)
         chosen_N = (self.streams.uniform() * count_NK[:, -1]).astype(np.int64) + 1
@@ -80,7 +87,7 @@ class ThompsonSampling(_ArmStatistics):
 
     def __init__(self, setting: LearnerSetting) -> None:
         super().__init__(setting, "thompson")
-        self.noise = setting.family.noise if isinstance(setting.family, GaussianBandit) else None
+        self.noise = setting.family.noise
 
     def act(self, observations: NDArray) -> NDArray[np.int64]:
         if self.noise is not None:

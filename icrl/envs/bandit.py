@@ -3,8 +3,9 @@
 There is nothing to observe but that a pull is due, so whatever an agent knows of the arms it has from its context.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
 import gymnasium as gym
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from icrl.envs.base import BatchedEnv
 from icrl.errors import UsageError
 from icrl.seeding import Streams, stream_keys
-from icrl.tasks import Anchors, ReferencePolicy, Split, Task, TaskFamily, check_count, split_numbers
+from icrl.tasks import Anchors, ReferencePolicy, Split, Task, TaskFamily, check_count, ood_numbers, split_numbers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,18 +25,30 @@ if TYPE_CHECKING:
 FAVOURED_SHARE = 0.95
 """With favoured="odd": the share of training tasks whose odd arms are good, and of test tasks whose even arms are."""
 
+EXACT_PULLS = 12
+"""`bayes_optimal` is by dynamic programming up to here, which takes under half a second."""
+GITTINS_PULLS = 500
+"""… and by the Gittins rule up to here, which takes 20 s on one core; time grows with the cube, memory too."""
+GITTINS_TRIALS = 4_000
+"""Simulated trials behind the value of a Gittins rule."""
+
 
 class Bandit(TaskFamily):
     """Arms of unknown mean; a task is its list of means. Subclasses say how a pull pays.
 
     Args:
         num_arms: k.
-        train, validation, test: number of tasks in each split. The means of a task depend on the split's seed and on
-            the task's number only, so `train` may grow and leave the held-out tasks as they are.
+        train, validation, test: number of tasks in each split; each out-of-distribution set has `test` tasks. The
+            means of a task depend on the split's seed and on the task's number only, so `train` may grow and leave
+            the held-out tasks as they are.
     """
 
     version = 1
     horizon = 1
+    noise: float | None = None
+    """Standard deviation σ of Gaussian rewards; None for rewards that are 0 or 1."""
+    ranges: Mapping[str, tuple[float, float]] = MappingProxyType({})
+    """The out-of-distribution sets whose means are independent and uniform: on which range."""
 
     def __init__(self, *, num_arms: int, train: int, validation: int, test: int) -> None:
         check_count("num_arms", num_arms, at_least=2)
@@ -50,12 +63,21 @@ class Bandit(TaskFamily):
 
     def split(self, seed: int) -> Split:
         numbers = np.arange(sum(self.num_tasks.values()))
-        mean_NK = self._draw_means(Streams(stream_keys(seed, f"{self.name} tasks", numbers)))
-        return split_numbers(numbers, self.num_tasks, lambda i: Task(i, {"means": mean_NK[i].tolist()}), seed)
+        ood = {
+            name: self._tasks(ood_numbers(position, self.num_tasks["test"]), seed, name)
+            for position, name in enumerate(self.ood_sets)
+        }
+        return split_numbers(numbers, self.num_tasks, self._tasks(numbers, seed, "tasks").__getitem__, seed, ood)
 
-    def _draw_means(self, streams: Streams) -> NDArray[np.float64]:
-        """The arms' means, shape `(N, K)`, one row per stream: independent and uniform on [0, 1)."""
-        return streams.uniform_block(self.num_arms).T
+    def _tasks(self, numbers: NDArray[np.int64], seed: int, where: str) -> list[Task]:
+        """Tasks of these numbers: of the family ("tasks"), or of the out-of-distribution set of that name."""
+        rows = self._draw_means(Streams(stream_keys(seed, f"{self.name} {where}", numbers)), where)
+        return [Task(int(number), {"means": row}) for number, row in zip(numbers, rows, strict=True)]
+
+    def _draw_means(self, streams: Streams, where: str) -> list[list[float]]:
+        """The arms' means, one row per stream: independent, uniform on [0, 1) or on the range of the set."""
+        low, high = self.ranges.get(where, (0.0, 1.0))
+        return (low + (high - low) * streams.uniform_block(self.num_arms).T).tolist()
 
     def means(self, tasks: Sequence[Task]) -> NDArray[np.float64]:
         """The arms' means, shape `(N, K)`."""
@@ -73,6 +95,10 @@ class Bandit(TaskFamily):
         self.check_policy_kind(kind)
         return BestArm(self.means(tasks))
 
+    def bayes_rule(self, episodes: int) -> str | None:
+        """What `bayes_optimal` gives for that many pulls, in words: only one of them is the optimum itself."""
+        return None
+
     def episode_groups(self, num_episodes: int, pictures: int = 6) -> list[slice]:
         """Consecutive blocks of pulls, nearly equal in size, that cover the history."""
         edges = np.linspace(0, num_episodes, min(pictures, num_episodes) + 1).round().astype(int)
@@ -87,6 +113,9 @@ class Bandit(TaskFamily):
 class BernoulliBandit(Bandit):
     """Arm i pays 1 with probability p_i and else 0; p_i ~ U(0, 1) as in RL².
 
+    Out-of-distribution sets: "close", every p from U(.4, .6); "rare", every p from U(0, .2); and "odd-arms", where
+    the odd arms draw from U(.5, 1) and the even ones from U(0, .5), or "uniform" where that is how tasks are.
+
     Args:
         num_arms, train, validation, test: as in `Bandit`.
         favoured: "none" draws every p from U(0, 1). "odd" is the shift of Algorithm Distillation's adversarial
@@ -98,6 +127,7 @@ class BernoulliBandit(Bandit):
 
     name = "bernoulli-bandit"
     source = "Duan et al. 2016 (RL²)"
+    ranges = MappingProxyType({"close": (0.4, 0.6), "rare": (0.0, 0.2)})
 
     def __init__(
         self,
@@ -110,22 +140,69 @@ class BernoulliBandit(Bandit):
     ) -> None:
         super().__init__(num_arms=num_arms, train=train, validation=validation, test=test)
         self.options["favoured"] = self.favoured = favoured
+        self.ood_sets = {"close": "every p from 0.4 to 0.6", "rare": "every p from 0 to 0.2"}
+        if favoured == "none":
+            self.ood_sets["odd-arms"] = "the odd arms' p from 0.5 to 1, the even ones' from 0 to 0.5"
+        else:
+            self.ood_sets["uniform"] = "every p from 0 to 1, odd or even"
 
-    def _draw_means(self, streams: Streams) -> NDArray[np.float64]:
-        mean_NK = super()._draw_means(streams)
-        if self.favoured == "none":
-            return mean_NK
-        is_test_N = np.arange(len(mean_NK)) < self.num_tasks["test"]
-        odd_is_good_N = (streams.uniform() < FAVOURED_SHARE) ^ is_test_N
-        is_odd_K = np.arange(self.num_arms) % 2 == 1
-        return (mean_NK + (odd_is_good_N[:, None] == is_odd_K)) / 2.0
+    def _draw_means(self, streams: Streams, where: str) -> list[list[float]]:
+        mean_NK = np.array(super()._draw_means(streams, where))
+        if where == "odd-arms":
+            odd_is_good_N = np.ones(len(mean_NK), bool)
+        elif where == "tasks" and self.favoured == "odd":
+            is_test_N = np.arange(len(mean_NK)) < self.num_tasks["test"]
+            odd_is_good_N = (streams.uniform() < FAVOURED_SHARE) ^ is_test_N
+        else:
+            return mean_NK.tolist()
+        return favoured_halves(mean_NK, odd_is_good_N).tolist()
+
+    def bayes_optimal(self, episodes: int) -> NDArray[np.float64] | None:
+        """Expected reward of each of the first pulls without knowing the arms, for p ~ U(0, 1); else None.
+
+        Up to 12 pulls it is the optimum, exact. Up to 500 it is what the finite-horizon Gittins rule earns, measured
+        on 4,000 trials: nearly the optimum, and below it but for the error of the measurement. Beyond that, None.
+        """
+        from icrl.envs.gittins import BayesOptimum, bernoulli_gittins_returns
+
+        rule = self.bayes_rule(episodes)
+        if rule is None:
+            return None
+        if episodes <= EXACT_PULLS:
+            return BayesOptimum(episodes, self.num_arms).returns()
+        return bernoulli_gittins_returns(episodes, self.num_arms, _gittins_streams()).mean(axis=0)
+
+    def bayes_rule(self, episodes: int) -> str | None:
+        if self.favoured != "none" or episodes > GITTINS_PULLS:
+            return None
+        return "Bayes-optimal" if episodes <= EXACT_PULLS else "finite-horizon Gittins rule"
 
     def make(self, tasks: Sequence[Task], seed: int, index: Sequence[int] | None = None) -> "BanditEnv":
-        return BanditEnv(self, self.means(tasks), seed, index, noise=None)
+        return BanditEnv(self, self.means(tasks), seed, index)
+
+
+class AdversarialBandit(BernoulliBandit):
+    """The adversarial bandit of Algorithm Distillation: what is good in training is bad in testing.
+
+    Ten Bernoulli arms. The odd arms (counted from 0) are the good ones in 95% of the training and validation tasks,
+    the even ones in 95% of the test tasks: `BernoulliBandit` with favoured="odd". A trial has 100 pulls.
+
+    Args:
+        num_arms, train, validation, test: as in `Bandit`.
+    """
+
+    name = "adversarial-bandit"
+    source = "Laskin et al. 2022 (Algorithm Distillation)"
+
+    def __init__(self, *, num_arms: int = 10, train: int = 10_000, validation: int = 100, test: int = 1_000) -> None:
+        super().__init__(num_arms=num_arms, train=train, validation=validation, test=test, favoured="odd")
+        del self.options["favoured"]
 
 
 class GaussianBandit(Bandit):
     """Arm i pays its mean plus Gaussian noise; means ~ U(0, 1), as in the Decision-Pretrained Transformer.
+
+    Out-of-distribution sets: "wide", means from U(-1, 2); "close", means from U(.4, .6).
 
     Args:
         num_arms, train, validation, test: as in `Bandit`.
@@ -134,6 +211,10 @@ class GaussianBandit(Bandit):
 
     name = "gaussian-bandit"
     source = "Lee et al. 2023 (Decision-Pretrained Transformer)"
+    ranges = MappingProxyType({"wide": (-1.0, 2.0), "close": (0.4, 0.6)})
+    ood_sets = MappingProxyType(
+        {"wide": "means from -1 to 2 rather than 0 to 1", "close": "means from 0.4 to 0.6 rather than 0 to 1"}
+    )
 
     def __init__(
         self,
@@ -150,17 +231,58 @@ class GaussianBandit(Bandit):
         self.options["noise"] = self.noise = float(noise)
 
     def make(self, tasks: Sequence[Task], seed: int, index: Sequence[int] | None = None) -> "BanditEnv":
-        return BanditEnv(self, self.means(tasks), seed, index, noise=self.noise)
+        return BanditEnv(self, self.means(tasks), seed, index)
+
+    def bayes_optimal(self, episodes: int) -> NDArray[np.float64] | None:
+        """Expected reward of each of the first pulls of the finite-horizon Gittins rule, measured on 4,000 trials.
+
+        The index is that of the normal prior with the mean 1/2 and the variance 1/12 of U(0, 1), which has no
+        conjugate posterior; the trials' means are drawn from U(0, 1). So it is not the Bayes optimum: that is at
+        least as high, but for the error of the measurement. None without noise, and beyond 500 pulls.
+        """
+        from icrl.envs.gittins import gaussian_gittins_returns
+
+        if self.bayes_rule(episodes) is None:
+            return None
+        return gaussian_gittins_returns(episodes, self.num_arms, self.noise, (1 / 2, 1 / 12), _gittins_streams()).mean(
+            axis=0
+        )
+
+    def bayes_rule(self, episodes: int) -> str | None:
+        return None if not self.noise or episodes > GITTINS_PULLS else "finite-horizon Gittins rule, normal prior"
+
+    def draw(self, axes: "Axes", task: Task, history: "LearningHistory") -> None:
+        super().draw(axes, task, history)
+        fit_bars(axes, self.means([task])[0])
+
+
+def favoured_halves(mean_NK: NDArray[np.float64], odd_is_good_N: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Means on [0, 1) squeezed into [.5, 1) for the good arms, odd or even ones, and into [0, .5) for the others."""
+    is_odd_K = np.arange(mean_NK.shape[1]) % 2 == 1
+    return (mean_NK + (odd_is_good_N[:, None] == is_odd_K)) / 2.0
+
+
+def fit_bars(axes: "Axes", mean_K: NDArray[np.float64]) -> None:
+    """Makes room in a picture of the arms for means outside [0, 1], and draws the line of 0."""
+    if mean_K.min() < 0 or mean_K.max() > 1:
+        low, high = min(0.0, mean_K.min()), max(0.0, mean_K.max())
+        axes.set_ylim(low - 0.05 * (high - low), high + 0.15 * (high - low))
+        axes.axhline(0.0, color="#9aa1ad", linewidth=0.6)
+        axes.spines["bottom"].set_visible(False)
+
+
+def _gittins_streams() -> Streams:
+    return Streams(stream_keys(0, "Gittins trials", np.arange(GITTINS_TRIALS)))
 
 
 class BanditEnv(BatchedEnv):
     """One bandit per lane. Every pull draws from its lane's stream, and draws alike whichever arm it is.
 
     Args:
-        family: gives the spaces.
+        family: gives the spaces, and the noise of the rewards.
         mean_NK: the arms' means, shape `(N, K)`.
         seed, index: as in `TaskFamily.make`.
-        noise: σ of Gaussian rewards; None for rewards that are 0 or 1.
+        seen_N: what is observed throughout, shape `(N,)`; by default 0.
     """
 
     def __init__(
@@ -169,11 +291,12 @@ class BanditEnv(BatchedEnv):
         mean_NK: NDArray[np.float64],
         seed: int,
         index: Sequence[int] | None,
-        noise: float | None,
+        seen_N: NDArray[np.int64] | None = None,
     ) -> None:
         super().__init__(family.observation_space, family.action_space, len(mean_NK), family.horizon, seed, index)
         self._mean_NK = mean_NK
-        self._noise = noise
+        self._noise = family.noise
+        self._seen_N = np.zeros(len(mean_NK), np.int64) if seen_N is None else seen_N
         self._lane_N = np.arange(len(mean_NK))
 
     def _start(self, lanes: NDArray[np.int64]) -> None:
@@ -188,7 +311,7 @@ class BanditEnv(BatchedEnv):
         return reward_N.astype(np.float32), np.ones(self.num_envs, bool)
 
     def _observe(self) -> NDArray:
-        return np.zeros(self.num_envs, np.int64)
+        return self._seen_N.copy()
 
 
 class BestArm:
