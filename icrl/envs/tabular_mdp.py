@@ -193,7 +193,8 @@ class TabularMdpEnv(BatchedEnv):
         self._base_N = np.arange(num_lanes) * (states * actions)
         self._reward = reward_NSA.reshape(-1)
         # The last state's bound is 1 and needs no comparison: rounding cannot lead out of the table.
-        self._bounds = np.cumsum(transition_NSAZ, axis=3)[..., :-1].reshape(-1, states - 1)
+        bounds = np.cumsum(transition_NSAZ, axis=3)[..., :-1].reshape(-1, states - 1)
+        self._bounds = np.ascontiguousarray(bounds)  # `take` would copy all of a view in every step.
         self._state_N = np.zeros(num_lanes, np.int64)
 
     def _start(self, lanes: NDArray[np.int64]) -> None:
