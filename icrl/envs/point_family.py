@@ -42,6 +42,9 @@ class PointFamily(ParametricFamily):
 
     axes: tuple[Axis, ...] = ("reward", "dynamics", "start")
     goal_parameters: Mapping[str, Parameter]
+    """What says where the goal is."""
+    goal_ood_sets: Mapping[str, str]
+    """The out-of-distribution sets of goals: name, and in a few words where they are."""
     start_half = 0.5
     """Half the side of the square of starts."""
     radius: float | None = None
@@ -84,8 +87,6 @@ class PointFamily(ParametricFamily):
         if "dynamics" not in self.axes:
             sets["wind"] = f"a wind moves the point by {OOD_WIND:g} at every step"
         return sets
-
-    goal_ood_sets: Mapping[str, str]
 
     def _tasks(self, numbers: NDArray[np.int64], seed: int, where: str) -> list[Task]:
         tasks = super()._tasks(numbers, seed, where if where == "hole" else "range")
