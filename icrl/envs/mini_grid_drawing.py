@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from minigrid.core.constants import COLORS, IDX_TO_COLOR
+from scipy.ndimage import label
 
 from icrl.envs.drawing import CELL_COLOURS, EARLY_TO_LATE, GRID, INK
 from icrl.envs.mini_grid_batch import MiniGridBatch
@@ -30,12 +31,13 @@ def draw_room(axes: "Axes", layout: Layout, env: MiniGridBatch, history: "Learni
     from matplotlib.collections import LineCollection
     from matplotlib.patches import Rectangle
 
-    for x, y in np.argwhere(layout.codes >= 0):
+    inside, _ = label(layout.codes != WALL)
+    for x, y in np.argwhere(inside == inside[layout.position]):
         _draw_cell(axes, int(x), int(y), int(layout.codes[x, y]))
     walls = np.argwhere(layout.codes == WALL)
     low, high = walls.min(axis=0) - 0.5, walls.max(axis=0) + 0.5
     axes.set(xlim=(low[0], high[0]), ylim=(high[1], low[1]), aspect="equal", xticks=[], yticks=[])
-    axes.add_patch(Rectangle(low, *(high - low), fill=False, edgecolor=WALLS, linewidth=1.0))
+    axes.add_patch(Rectangle(low, *(high - low), facecolor=WALLS, edgecolor="none", zorder=0))
     for spine in axes.spines.values():
         spine.set_visible(False)
     colours = colormaps[EARLY_TO_LATE]
@@ -70,14 +72,11 @@ def _draw_cell(axes: "Axes", x: int, y: int, code: int) -> None:
 
     colour = COLORS[IDX_TO_COLOR[int(COLOUR_C[code])]] / 255 * 0.8 + 0.1
     corner = (x - 0.5, y - 0.5)
-    if code == WALL:
-        axes.add_patch(Rectangle(corner, 1, 1, facecolor=WALLS, edgecolor="none", zorder=1))
-        return
-    axes.add_patch(Rectangle(corner, 1, 1, facecolor="none", edgecolor=GRID, linewidth=0.4, zorder=0))
+    axes.add_patch(Rectangle(corner, 1, 1, facecolor="white", edgecolor=GRID, linewidth=0.4, zorder=1))
     if IS["goal"][code]:
-        axes.add_patch(Rectangle(corner, 1, 1, facecolor=CELL_COLOURS["goal"], edgecolor="none", zorder=1))
+        axes.add_patch(Rectangle(corner, 1, 1, facecolor=CELL_COLOURS["goal"], edgecolor="none", zorder=2))
     elif IS["lava"][code]:
-        axes.add_patch(Rectangle(corner, 1, 1, facecolor=LAVA, edgecolor="none", zorder=1))
+        axes.add_patch(Rectangle(corner, 1, 1, facecolor=LAVA, edgecolor="none", zorder=2))
     elif IS["door"][code]:
         fill = {OPEN: "none", LOCKED: colour}.get(int(STATE_C[code]), "white")
         box = {"facecolor": fill, "edgecolor": colour, "linewidth": 1.4, "zorder": 2}

@@ -81,15 +81,19 @@ class Layout:
         return repr((self.codes.shape, self.position, self.direction)).encode() + self.codes.tobytes()
 
     def from_default_start(self) -> "Layout":
-        """The same from the first cell, row by row, that can be walked to with no door opened; facing right."""
+        """The same from the first cell, row by row, on this side of all doors and lava; facing right."""
+        inside = self.codes == EMPTY
+        open_to = inside | (IS["key"] | IS["ball"] | IS["box"])[self.codes]
         reached, frontier = {self.position}, [self.position]
         while frontier:
             x, y = frontier.pop()
             for cell in ((x + 1, y), (x, y + 1), (x - 1, y), (x, y - 1)):
-                if cell not in reached and self.codes[cell] == EMPTY:
+                if cell not in reached and open_to[cell]:
                     reached.add(cell)
                     frontier.append(cell)
-        return replace(self, position=min(reached, key=lambda cell: (cell[1], cell[0])), direction=0)
+        return replace(
+            self, position=min(filter(inside.__getitem__, reached), key=lambda cell: cell[::-1]), direction=0
+        )
 
 
 def read_layout(env: MiniGridEnv, seed: int) -> Layout:
