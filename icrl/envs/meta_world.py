@@ -42,8 +42,6 @@ OOD_GOALS = 10
 """Of each environment, in the out-of-distribution sets of families with several environments."""
 GOAL = slice(36, 39)
 """Of the observation: the target's position, or zeros."""
-TASKS_AT_ONCE = 10
-"""Lanes that anchors are measured with; each holds a model of about 20 MB."""
 
 
 class MetaWorldFamily(TaskFamily):
@@ -64,6 +62,9 @@ class MetaWorldFamily(TaskFamily):
     source = "Yu et al. 2019 (Meta-World), Meta-World+ of McLean et al. 2025"
     axes: tuple[Axis, ...] = ("reward", "dynamics")
     policy_kinds = ("expert",)
+    lanes_at_once = 10
+    """A lane holds a model of about 20 MB."""
+    anchor_tasks = 50
     benchmark: str
     """Name of the benchmark's class in the package."""
     goal_observed = False
@@ -163,15 +164,13 @@ class MetaWorldFamily(TaskFamily):
     def anchors(self, tasks: Sequence[Task]) -> Anchors:
         """Measured in one episode of each task and policy. That is exact for the expert, which stands for the optimum,
         and for the action zero: nothing else is random. About half a second a task."""
-        policies = (
-            partial(UniformActions, self),
-            lambda lanes, streams: self.reference_policy("expert", lanes),
-            partial(ZeroAction, self),
-        )
-        parts = [tasks[first : first + TASKS_AT_ONCE] for first in range(0, len(tasks), TASKS_AT_ONCE)]
         random, expert, zero = (
-            np.concatenate([np.zeros(0), *(measured_return(self, part, policy, episodes=1) for part in parts)])
-            for policy in policies
+            measured_return(self, tasks, policy, episodes=1)
+            for policy in (
+                partial(UniformActions, self),
+                lambda lanes, streams: self.reference_policy("expert", lanes),
+                partial(ZeroAction, self),
+            )
         )
         return Anchors(random, expert, zero, measured=True)
 
