@@ -6,6 +6,7 @@ from typing import Any
 
 from icrl.data_gen.bandit_learners import UCB1, EmpiricalMean, ThompsonSampling
 from icrl.data_gen.learner import Learner, LearnerSetting
+from icrl.data_gen.linear_bandit_learners import LinearThompson, LinUCB
 from icrl.data_gen.mdp_learners import Opsrl, PosteriorGreedy, Psrl
 from icrl.data_gen.noise_distillation import NoiseDistillation
 from icrl.data_gen.q_learning import QLearning
@@ -18,6 +19,8 @@ LEARNERS.add("q-learning", QLearning)
 LEARNERS.add("ucb1", UCB1)
 LEARNERS.add("thompson", ThompsonSampling)
 LEARNERS.add("empirical-mean", EmpiricalMean)
+LEARNERS.add("lin-thompson", LinearThompson)
+LEARNERS.add("lin-ucb", LinUCB)
 LEARNERS.add("psrl", Psrl)
 LEARNERS.add("opsrl", Opsrl)
 LEARNERS.add("posterior-greedy", PosteriorGreedy)

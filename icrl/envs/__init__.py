@@ -28,6 +28,8 @@ FAMILIES = FamilyRegistry(
             "gaussian-bandit": "icrl.envs.bandit:GaussianBandit",
             "adversarial-bandit": "icrl.envs.bandit:AdversarialBandit",
             "headless-bandit": "icrl.envs.varied_bandit:HeadlessBandit",
+            "linear-bandit": "icrl.envs.linear_bandit:LinearBandit",
+            "contextual-linear-bandit": "icrl.envs.linear_bandit:ContextualLinearBandit",
             "tabular-mdp": "icrl.envs.tabular_mdp:TabularMdp",
             "grid-navi": "icrl.envs.grid_navi:GridNavi",
             "passive-t-maze": "icrl.envs.t_maze:PassiveTMaze",

@@ -100,9 +100,7 @@ class Bandit(TaskFamily):
         return None
 
     def episode_groups(self, num_episodes: int, pictures: int = 6) -> list[slice]:
-        """Consecutive blocks of pulls, nearly equal in size, that cover the history."""
-        edges = np.linspace(0, num_episodes, min(pictures, num_episodes) + 1).round().astype(int)
-        return [slice(int(first), int(last)) for first, last in pairwise(edges)]
+        return pull_blocks(num_episodes, pictures)
 
     def draw(self, axes: "Axes", task: Task, history: "LearningHistory") -> None:
         from icrl.envs.drawing import draw_pulls
@@ -254,6 +252,12 @@ class GaussianBandit(Bandit):
     def draw(self, axes: "Axes", task: Task, history: "LearningHistory") -> None:
         super().draw(axes, task, history)
         fit_bars(axes, self.means([task])[0])
+
+
+def pull_blocks(num_episodes: int, pictures: int) -> list[slice]:
+    """Consecutive blocks of pulls, nearly equal in size, that cover the history."""
+    edges = np.linspace(0, num_episodes, min(pictures, num_episodes) + 1).round().astype(int)
+    return [slice(int(first), int(last)) for first, last in pairwise(edges)]
 
 
 def favoured_halves(mean_NK: NDArray[np.float64], odd_is_good_N: NDArray[np.bool_]) -> NDArray[np.float64]:
