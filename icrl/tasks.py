@@ -134,6 +134,8 @@ class TaskFamily(ABC):
     policy_kinds: tuple[str, ...] = ("optimal",)
     """Kinds of `reference_policy`, the best first: "optimal", or "expert" where it is a script's; may be empty."""
 
+    lanes_at_once: int = 4096
+    """As many lanes as one batch should have where there are more to run: fewer where a lane takes much memory."""
     anchor_tasks: int = 200
     """Test tasks that a listing averages the anchors over, at most: fewer where they take long to measure."""
 

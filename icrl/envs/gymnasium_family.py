@@ -31,6 +31,7 @@ class GymnasiumFamily(ParametricFamily):
     """
 
     policy_kinds: tuple[str, ...] = ()
+    lanes_at_once = 100
     anchor_tasks = 10
     anchor_episodes = 20
     """Episodes of each task that its anchors are averaged over."""

@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from icrl.seeding import Streams, stream_keys
 from icrl.tasks import ReferencePolicy, Task, TaskFamily
 
-LANES_AT_ONCE = 4096
 ANCHOR_SEED = 0
 """Of the environments and of the random actions that measure an anchor: it is the same number every time."""
 
@@ -37,8 +36,8 @@ def measured_returns(
     """
     return_L = np.zeros(len(tasks) * episodes)
     task_L, episode_L = np.divmod(np.arange(len(return_L)), episodes)
-    for first in range(0, len(return_L), LANES_AT_ONCE):
-        part = slice(first, first + LANES_AT_ONCE)
+    for first in range(0, len(return_L), family.lanes_at_once):
+        part = slice(first, first + family.lanes_at_once)
         lanes = [tasks[n] for n in task_L[part]]
         # What a lane is, rather than where it stands: a task's anchor does not depend on the others.
         index = episode_L[part] * 2**32 + np.array([task.id for task in lanes])
