@@ -74,6 +74,20 @@ def arm_features(num_arms: int, dimension: int) -> NDArray[np.float64]:
     return np.stack([streams.normal() for _ in range(dimension)], axis=1) / np.sqrt(dimension)
 
 
+def normal_pairs(radius_share_PN: NDArray[np.float64], angle_share_PN: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Two independent standard normal numbers of two uniform ones, as Box and Muller have it: shape `(2P, N)`.
+
+    Cosine and sine come from the tangent of half the angle, which lies within ±π/2, and from a sign: NumPy takes a
+    fifth of the time for that.
+    """
+    is_left_PN = angle_share_PN >= 0.5
+    tangent_PN = np.tan((2.0 * angle_share_PN - is_left_PN - 0.5) * (np.pi / 2))
+    square_PN = tangent_PN * tangent_PN
+    scale_PN = np.sqrt(-2.0 * np.log1p(-radius_share_PN)) / (1.0 + square_PN)
+    cosine_PN = scale_PN * (1.0 - square_PN)
+    return np.concatenate((np.where(is_left_PN, -cosine_PN, cosine_PN), 2.0 * scale_PN * tangent_PN))
+
+
 @cache
 def expected_largest_normal(count: int) -> float:
     """The expectation of the largest of that many standard normal numbers, by quadrature, to about 1e-12."""
@@ -260,17 +274,13 @@ class ContextualLinearEnv(BatchedEnv):
         """What is observed: features, shape `(N, K · D)`."""
 
     def _start(self, lanes: NDArray[np.int64]) -> None:
-        # A pull is an episode: all lanes start at once, always. Box-Muller with both of its results: half the cost.
+        # A pull is an episode: all lanes start at once, always.
         if self._is_held:
             return
         count = self._seen_NF.shape[1]
-        radius_share_PN, angle_share_PN = self.streams.uniform_block(2 * ((count + 1) // 2)).reshape(
-            2, -1, self.num_envs
-        )
-        radius_PN = np.sqrt(-2.0 / self._dimension * np.log1p(-radius_share_PN))
-        angle_PN = 2.0 * np.pi * angle_share_PN
-        normal_FN = np.concatenate((radius_PN * np.cos(angle_PN), radius_PN * np.sin(angle_PN)))
-        self._seen_NF = np.ascontiguousarray(normal_FN[:count].T, np.float32)
+        uniform_UN = self.streams.uniform_block(2 * ((count + 1) // 2))
+        normal_FN = normal_pairs(*np.split(uniform_UN, 2))[:count] / np.sqrt(self._dimension)
+        self._seen_NF = np.ascontiguousarray(normal_FN.T, np.float32)
 
     def _advance(self, actions: NDArray) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         first_N = actions.astype(np.int64) * self._dimension

@@ -74,13 +74,18 @@ def _plane(feature_PD: NDArray[np.float64], theta_D: NDArray[np.float64]) -> NDA
 
 def _draw_plane(axes: "Axes", theta_D: NDArray[np.float64], point_P2: NDArray[np.float64]) -> None:
     """Axes through the origin, θ as an arrow, and room for all of it."""
+    from matplotlib.patheffects import withStroke
+
     tip = theta_D if len(theta_D) == 2 else np.array([np.linalg.norm(theta_D), 0.0])
-    reach = 1.12 * max(np.abs(point_P2).max(initial=0.0), np.abs(tip).max())
+    reach = 1.15 * max(np.abs(point_P2).max(initial=0.0), np.abs(tip).max())
     axes.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal", xticks=[], yticks=[])
     axes.axhline(0, color=GRID, linewidth=0.8, zorder=0)
     axes.axvline(0, color=GRID, linewidth=0.8, zorder=0)
     for spine in axes.spines.values():
         spine.set(color=WALL, linewidth=1.0)
     arrow = {"arrowstyle": "-|>", "color": CELL_COLOURS["goal"], "linewidth": 2.0, "shrinkA": 0, "shrinkB": 0}
-    axes.annotate("", tuple(tip), (0.0, 0.0), arrowprops=arrow, zorder=2)
-    axes.annotate("θ", tuple(tip), fontsize=8, color=INK, xytext=(3, 3), textcoords="offset points", zorder=5)
+    axes.annotate("", tuple(tip), (0.0, 0.0), arrowprops=arrow, zorder=5)
+    beyond = tuple(10 * tip / np.linalg.norm(tip))
+    place = {"xytext": beyond, "textcoords": "offset points", "ha": "center", "va": "center", "zorder": 6}
+    halo = [withStroke(linewidth=2.5, foreground="white")]
+    axes.annotate("θ", tuple(tip), fontsize=9, color=INK, path_effects=halo, **place)
