@@ -109,10 +109,10 @@ class PassiveTMaze(TaskFamily):
     def anchors(self, tasks: Sequence[Task]) -> Anchors:
         return Anchors(random=self.noisy_return(tasks, 1.0), optimum=self.noisy_return(tasks, 0.0))
 
-    def bayes_optimal(self, episodes: int) -> NDArray[np.float64]:
+    def bayes_optimal(self, episodes: int) -> NDArray[np.float64] | None:
         """As in `TaskFamily`: an episode pays 1 if its cue was seen before, and else 1/2, a guess that settles it."""
         seen_E = 1.0 - (1.0 - 1.0 / self.cues) ** np.arange(episodes)
-        return 0.5 + 0.5 * seen_E
+        return np.asarray(0.5 + 0.5 * seen_E, np.float64)
 
     def reference_policy(self, kind: str, tasks: Sequence[Task]) -> ReferencePolicy:
         self.check_policy_kind(kind)

@@ -41,7 +41,7 @@ def draw_t_maze(axes: "Axes", length: int, meaning: Sequence[int], history: "Lea
             Rectangle((length * width - 0.5, arm - height / 2), 1, height - 0.12, facecolor=colour, edgecolor=WALL)
         )
     axes.add_patch(Rectangle((-width / 2, -0.5), (length + 1) * width, 1, fill=False, edgecolor=WALL))
-    points = np.stack(_way(length, history.actions[first : ends[-1]])) * [[width], [height]]
+    points = np.array(_way(length, history.actions[first : ends[-1]].tolist())) * [[width], [height]]
     points = (points + np.linspace(-0.16, 0.16, points.shape[1])).T
     segments = np.stack((points[:-1], points[1:]), axis=1)
     lines = LineCollection(segments, cmap=EARLY_TO_LATE, linewidths=1.6, capstyle="round", zorder=3)

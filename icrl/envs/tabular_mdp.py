@@ -16,6 +16,7 @@ from icrl.errors import UsageError
 from icrl.seeding import Streams, stream_keys
 from icrl.tasks import (
     Anchors,
+    Axis,
     ReferencePolicy,
     Split,
     Task,
@@ -59,7 +60,7 @@ class TabularMdp(TaskFamily):
     name = "tabular-mdp"
     version = 1
     source = "Duan et al. 2016 (RL²)"
-    axes = ("reward", "dynamics")
+    axes: tuple[Axis, ...] = ("reward", "dynamics")
 
     def __init__(
         self,
