@@ -267,6 +267,9 @@ def anchors(subject: Subject) -> None:
     family = subject.family
     count = min(len(subject.tasks), subject.affordable(200, 4 * family.horizon))
     tasks = list(subject.tasks[:count])
+    for beyond in family.split(0).ood.values():
+        tasks += beyond[: max(1, count // 10)]
+    count = len(tasks)
     found = family.anchors(tasks)
     for name in ("random", "optimum", "zero_action"):
         values = getattr(found, name)

@@ -6,8 +6,7 @@ and their returns are not to be compared.
 """
 
 from collections.abc import Sequence
-from itertools import permutations
-from math import factorial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
 import gymnasium as gym
@@ -16,9 +15,10 @@ from numpy.typing import NDArray
 
 from icrl.envs.base import BatchedEnv
 from icrl.envs.grid import NUM_ACTIONS, cell_positions, expected_visits, next_cells, reach_probability, way_to
+from icrl.envs.wiring import WIRINGS, buttons, meanings, rewired
 from icrl.errors import UsageError
 from icrl.seeding import permutation
-from icrl.tasks import Anchors, ReferencePolicy, Split, Task, TaskFamily, check_count, split_numbers
+from icrl.tasks import Anchors, ReferencePolicy, Split, Task, TaskFamily, check_count, ood_numbers, split_numbers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,25 +26,34 @@ if TYPE_CHECKING:
     from icrl.history import LearningHistory
 
 Start = Literal["centre", "corner"]
-Reward = Literal["dense", "once"]
+Reward = Literal["dense", "once", "ends"]
 
 
 class DarkRoom(TaskFamily):
     """The 9×9 room of Algorithm Distillation, split into 65 goals to train on and 16 to test on.
 
     20 steps from the centre; every step at the goal pays. Of the 65 goals `validation` are kept to select models on.
+    The test goals are also there from an unseen start, the corner or the centre ("other-start"), and with buttons that
+    make other moves than in training ("permuted").
 
     Args:
         size: cells along a side.
-        horizon: steps of an episode; it is always truncated there, never terminated.
+        horizon: steps of an episode, which is truncated there.
         start: "centre" or "corner", which is (0, 0).
-        reward: "dense" pays on every step at the goal, "once" on the first such step of an episode.
+        reward: "dense" pays on every step at the goal, "once" on the first such step of an episode, "ends" likewise
+            and terminates the episode with it.
         validation, test: goals kept out of training.
     """
 
     name = "dark-room"
     version = 1
     source = "Laskin et al. 2022 (Algorithm Distillation); goals split as in Zisman et al. 2024 (AD-epsilon)"
+    ood_sets = MappingProxyType(
+        {
+            "other-start": "the start of an episode: the corner rather than the centre, or the other way round",
+            "permuted": "the moves that the buttons make",
+        }
+    )
 
     def __init__(
         self,
@@ -67,7 +76,8 @@ class DarkRoom(TaskFamily):
             "test": test,
         }
         self.size, self.horizon, self.reward = size, horizon, reward
-        self.start_cell = 0 if start == "corner" else (size // 2) * size + size // 2
+        corner, centre = 0, (size // 2) * size + size // 2
+        self.start_cell, self.other_start = (corner, centre) if start == "corner" else (centre, corner)
         self.observation_space = gym.spaces.MultiDiscrete([size, size])
         self.action_space = gym.spaces.Discrete(NUM_ACTIONS)
         self._count(size * size, validation, test)
@@ -82,9 +92,18 @@ class DarkRoom(TaskFamily):
         self.num_tasks = {"train": total - validation - test, "validation": validation, "test": test}
 
     def split(self, seed: int) -> Split:
-        return split_numbers(
-            permutation(seed, f"{self.name} split", sum(self.num_tasks.values())), self.num_tasks, self._task, seed
-        )
+        order = permutation(seed, f"{self.name} split", sum(self.num_tasks.values()))
+        return split_numbers(order, self.num_tasks, self._task, seed, self._ood(order[: self.num_tasks["test"]], seed))
+
+    def _ood(self, test: NDArray[np.int64], seed: int) -> dict[str, list[Task]]:
+        """The test goals from the other start, and under other wirings."""
+        tasks = [self._task(int(number)) for number in test]
+        start = {"start": list(divmod(self.other_start, self.size))}
+        moved, numbers = ood_numbers(0, len(tasks)), ood_numbers(1, len(tasks))
+        return {
+            "other-start": [Task(int(n), task.params | start) for n, task in zip(moved, tasks, strict=True)],
+            "permuted": rewired(tasks, numbers, seed, f"{self.name} wirings"),
+        }
 
     def _task(self, number: int) -> Task:
         """The goal in cell `number`."""
@@ -95,29 +114,36 @@ class DarkRoom(TaskFamily):
         goal_N2 = np.array([task.params["goal"] for task in tasks], np.int64).reshape(-1, 2)
         return goal_N2[:, 0] * self.size + goal_N2[:, 1]
 
+    def start_cells(self, tasks: Sequence[Task]) -> NDArray[np.int64]:
+        """The cell numbers that episodes start from, shape `(N,)`."""
+        usual = divmod(self.start_cell, self.size)
+        start_N2 = np.array([task.params.get("start", usual) for task in tasks], np.int64).reshape(-1, 2)
+        return start_N2[:, 0] * self.size + start_N2[:, 1]
+
     def make(self, tasks: Sequence[Task], seed: int, index: Sequence[int] | None = None) -> "DarkRoomEnv":
-        return DarkRoomEnv(self, self.goal_cells(tasks), seed, index)
+        return DarkRoomEnv(self, tasks, seed, index)
 
     def noisy_return(self, tasks: Sequence[Task], epsilon: float) -> NDArray[np.float64]:
         """Exact expected return, shape `(N,)`, of acting at random with probability ε and else optimally."""
         goal_G, which_N = np.unique(self.goal_cells(tasks), return_inverse=True)
-        if self.reward == "once":
-            value_GS = reach_probability(self.size, goal_G, epsilon, self.horizon)[-1]
-        else:
+        if self.reward == "dense":
             value_GS = expected_visits(self.size, goal_G, epsilon, self.horizon)
-        return value_GS[which_N, self.start_cell]
+        else:
+            value_GS = reach_probability(self.size, goal_G, epsilon, self.horizon)[-1]
+        return value_GS[which_N, self.start_cells(tasks)]
 
     def anchors(self, tasks: Sequence[Task]) -> Anchors:
         return Anchors(random=self.noisy_return(tasks, 1.0), optimum=self.noisy_return(tasks, 0.0))
 
     def reference_policy(self, kind: str, tasks: Sequence[Task]) -> ReferencePolicy:
         self.check_policy_kind(kind)
-        return WayToGoal(self.size, self.goal_cells(tasks))
+        return WayToGoal(self.size, self.goal_cells(tasks), buttons(meanings(tasks)))
 
     def draw(self, axes: "Axes", task: Task, history: "LearningHistory") -> None:
         from icrl.envs.drawing import draw_path
 
-        draw_path(axes, self.size, {"goal": tuple(task.params["goal"])}, history)
+        goal = divmod(int(self.goal_cells([task])[0]), self.size)
+        draw_path(axes, self.size, {"goal": goal}, history)
 
 
 class DarkRoomHard(DarkRoom):
@@ -175,66 +201,59 @@ class DarkRoomDptPermuted(DarkRoom):
     name = "dark-room-dpt-permuted"
     source = "Lee et al. 2023 (Decision-Pretrained Transformer)"
     axes = ("dynamics",)
+    ood_sets = MappingProxyType({"other-goal": "the goal: the corner beside the usual one"})
 
     def __init__(self, *, size: int = 10, horizon: int = 100, validation: int = 10, test: int = 20) -> None:
         super().__init__(size=size, horizon=horizon, start="corner", validation=0, test=1)
         self.options = {"size": size, "horizon": horizon, "validation": validation, "test": test}
-        self._count(factorial(NUM_ACTIONS), validation, test)
-        self._wirings = list(permutations(range(NUM_ACTIONS)))
+        self._count(len(WIRINGS), validation, test)
 
     def _task(self, number: int) -> Task:
         """The wiring of that number, in lexicographic order."""
-        return Task(number, {"meaning": list(self._wirings[number])})
+        return Task(number, {"meaning": list(WIRINGS[number])})
+
+    def _ood(self, test: NDArray[np.int64], seed: int) -> dict[str, list[Task]]:
+        """The test wirings with another goal."""
+        goal = {"goal": [0, self.size - 1]}
+        numbers = ood_numbers(0, len(test))
+        return {
+            "other-goal": [Task(int(n), self._task(int(w)).params | goal) for n, w in zip(numbers, test, strict=True)]
+        }
 
     def goal_cells(self, tasks: Sequence[Task]) -> NDArray[np.int64]:
-        return np.full(len(tasks), self.size * self.size - 1)
-
-    def make(self, tasks: Sequence[Task], seed: int, index: Sequence[int] | None = None) -> "DarkRoomEnv":
-        meaning_NA = np.array([task.params["meaning"] for task in tasks], np.int64).reshape(-1, NUM_ACTIONS)
-        return DarkRoomEnv(self, self.goal_cells(tasks), seed, index, meaning_NA)
-
-    def reference_policy(self, kind: str, tasks: Sequence[Task]) -> ReferencePolicy:
-        self.check_policy_kind(kind)
-        meaning_NA = np.array([task.params["meaning"] for task in tasks], np.int64).reshape(-1, NUM_ACTIONS)
-        return WayToGoal(self.size, self.goal_cells(tasks), button_NA=np.argsort(meaning_NA, axis=1))
-
-    def draw(self, axes: "Axes", task: Task, history: "LearningHistory") -> None:
-        from icrl.envs.drawing import draw_path
-
-        draw_path(axes, self.size, {"goal": (self.size - 1, self.size - 1)}, history)
+        usual = [self.size - 1, self.size - 1]
+        goal_N2 = np.array([task.params.get("goal", usual) for task in tasks], np.int64).reshape(-1, 2)
+        return goal_N2[:, 0] * self.size + goal_N2[:, 1]
 
 
 class DarkRoomEnv(BatchedEnv):
     """One room per lane.
 
     Args:
-        family: gives size, horizon, start and reward rule.
-        goal_N: goal cells, shape `(N,)`.
+        family: gives size, horizon and reward rule.
+        tasks: N; they give goals, starts and wirings.
         seed, index: as in `TaskFamily.make`; the room itself draws nothing at random.
-        meaning_NA: the move that each button makes, shape `(N, A)`; None where button a makes move a.
     """
 
     def __init__(
         self,
         family: DarkRoom,
-        goal_N: NDArray[np.int64],
+        tasks: Sequence[Task],
         seed: int,
         index: Sequence[int] | None = None,
-        meaning_NA: NDArray[np.int64] | None = None,
     ) -> None:
-        super().__init__(family.observation_space, family.action_space, len(goal_N), family.horizon, seed, index)
-        self._start_cell = family.start_cell
-        self._once = family.reward == "once"
-        self._goal_N = goal_N
-        self._cell_N = np.full(len(goal_N), family.start_cell)
-        self._paid_N = np.zeros(len(goal_N), bool)
-        self._lane_N = np.arange(len(goal_N))
-        self._meaning_NA = meaning_NA
+        super().__init__(family.observation_space, family.action_space, len(tasks), family.horizon, seed, index)
+        self._once, self._ends = family.reward == "once", family.reward == "ends"
+        self._goal_N, self._start_N = family.goal_cells(tasks), family.start_cells(tasks)
+        self._cell_N = self._start_N.copy()
+        self._paid_N = np.zeros(len(tasks), bool)
+        self._lane_N = np.arange(len(tasks))
+        self._meaning_NA = meanings(tasks)
         self._next_SA = next_cells(family.size)
         self._position_S2 = cell_positions(family.size)
 
     def _start(self, lanes: NDArray[np.int64]) -> None:
-        self._cell_N[lanes] = self._start_cell
+        self._cell_N[lanes] = self._start_N[lanes]
         self._paid_N[lanes] = False
 
     def _advance(self, actions: NDArray) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
@@ -245,7 +264,8 @@ class DarkRoomEnv(BatchedEnv):
         if self._once:
             hit_N &= ~self._paid_N
             self._paid_N |= hit_N
-        return hit_N.astype(np.float32), np.zeros(self.num_envs, bool)
+        terminated_N = hit_N if self._ends else np.zeros(self.num_envs, bool)
+        return hit_N.astype(np.float32), terminated_N
 
     def _observe(self) -> NDArray:
         return self._position_S2[self._cell_N]

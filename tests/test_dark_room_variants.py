@@ -1,0 +1,117 @@
+"""Dark Rooms and Key-to-Door in their other forms: unseen starts and wirings, a key that is seen, macro actions."""
+
+import numpy as np
+import pytest
+
+from icrl.data_gen.record import record_histories
+from icrl.envs import make_family
+from icrl.envs.dark_room_macro import DarkRoomMacro, macro_paths
+from icrl.errors import UsageError
+from icrl.tasks import Task
+
+
+def test_the_test_goals_from_another_start():
+    """Kills: «another start» that starts where training does, an anchor that is that of the usual start."""
+    family = make_family("dark-room")
+    split = family.split(0)
+    moved = split.ood["other-start"]
+    assert [task.params["goal"] for task in moved] == [task.params["goal"] for task in split.test]
+    observations, _ = family.make(moved, seed=0).reset()
+    assert (observations == 0).all()
+    distance = np.array([sum(task.params["goal"]) for task in moved])
+    np.testing.assert_allclose(family.anchors(moved).optimum, np.clip(21 - np.maximum(distance, 1), 0, 20))
+
+
+@pytest.mark.parametrize("name", ["dark-room", "key-to-door", "key-to-door-ad-eps"])
+def test_rewired_buttons_make_other_moves(name):
+    """Kills: a wiring that the environment ignores, or that the optimal policy does not know."""
+    family = make_family(name)
+    rewired = family.split(0).ood["permuted"]
+    assert all(task.params["meaning"] != [0, 1, 2, 3, 4] for task in rewired)
+    plain = [Task(task.id, {k: v for k, v in task.params.items() if k != "meaning"}) for task in rewired]
+    for learner in ("optimal", "random"):
+        returns = [
+            np.array([h.episode_returns().sum() for h in record_histories(family, tasks, learner, {}, episodes=3)])
+            for tasks in (rewired, plain)
+        ]
+        assert np.array_equal(*returns) == (learner == "optimal"), learner
+
+
+def test_the_key_bit_says_whether_the_key_is_held():
+    """Kills: a bit of the next state, or one that survives the episode."""
+    family = make_family("key-to-door-markov")
+    history = record_histories(family, family.split(0).test[:1], "optimal", {}, episodes=4)[0]
+    held = 0
+    for t in range(len(history)):
+        held = 0 if history.step_in_episode[t] == 0 else held
+        assert history.observations[t, 2] == held
+        held = int(held or history.rewards[t] > 0)
+    assert (history.final_observations[:, 2] == 1).all()
+
+
+def test_held_starts_are_the_centre():
+    """Kills: `hold` that is stored and does nothing; one that leaves a single task."""
+    family = make_family("key-to-door", hold=["start"])
+    tasks = family.split(0).test
+    assert (family.make(tasks, seed=0).reset()[0] == 4).all()
+    assert family.axes == ("reward",)
+    away = [sum(abs(a - b) for a, b in zip(t.params["key"], (4, 4), strict=True)) for t in tasks]
+    assert len(set(away)) > 3
+    assert (family.anchors(tasks).optimum == 2).all()
+    with pytest.raises(UsageError, match="one task"):
+        make_family("key-to-door", hold=["reward"])
+
+
+def test_published_splits():
+    """Kills: another number of goals than the papers train and test on."""
+    sizes = {
+        "dark-room-dicp": (73, 8), "dark-room-ql": (70, 11), "dark-room-ql-19": (300, 61),
+        "key-to-door-dicp": (6233, 328), "key-to-door-ql": (1050, 100),
+    }  # fmt: skip
+    for name, (train, test) in sizes.items():
+        num_tasks = make_family(name).num_tasks
+        assert (num_tasks["train"] + num_tasks["validation"], num_tasks["test"]) == (train, test)
+    ends = make_family("dark-room-ql")
+    assert (ends.anchors(ends.split(0).test).optimum == 1).all()
+
+
+def macro(*moves: int) -> int:
+    return int(np.ravel_multi_index(moves, (5, 5, 5)))
+
+
+def test_macros_make_three_moves():
+    """Kills: digits read from the wrong end, a wall that stops the rest of a macro."""
+    paths = macro_paths(9)
+    assert paths[40, macro(0, 1, 4)].tolist() == [31, 32, 32]  # up, right, stay from the centre
+    assert paths[0, macro(0, 3, 2)].tolist() == [0, 0, 9]  # into two walls, then down
+
+
+def test_a_macro_ends_the_episode_where_it_passes_the_goal():
+    """Kills: a goal that counts only at the end of a macro; exact anchors typed in by hand."""
+    family = DarkRoomMacro(num_actions=2, horizon=2)
+    passes, stays = macro(0, 0, 2), macro(4, 4, 4)
+    task = Task(0, {"goal": [2, 4], "macros": [passes, stays]})
+    env = family.make([task], seed=0)
+    env.reset()
+    observations, rewards, terminated, _, info = env.step(np.array([0]))
+    assert (rewards[0], terminated[0]) == (1.0, True)
+    assert info["final_obs"].tolist() == [[2, 4]]
+    assert observations.tolist() == [[4, 4]]
+    anchors = family.anchors([task, Task(1, {"goal": [0, 0], "macros": [passes, stays]})])
+    np.testing.assert_allclose(anchors.random, [0.75, 0.0])
+    np.testing.assert_allclose(anchors.optimum, [1.0, 0.0])
+
+
+def test_test_tasks_have_unseen_goals_and_unseen_actions_are_unseen():
+    """Kills: a macro of "unseen-actions", or a test goal, that was trained on."""
+    family = make_family("dark-room-macro")
+    split = family.split(0)
+    trained = {m for task in (*split.train, *split.validation, *split.test) for m in task.params["macros"]}
+    unseen = {m for task in split.ood["unseen-actions"] for m in task.params["macros"]}
+    assert (len(trained), len(unseen), trained & unseen) == (100, 25, set())
+    goals = {name: {tuple(task.params["goal"]) for task in split.named(name)} for name in ("train", "test")}
+    assert not goals["train"] & goals["test"]
+    assert len(goals["test"]) == 16
+    assert family.anchors(split.test).optimum.mean() > 0.99
+    with pytest.raises(UsageError, match="num_actions=26"):
+        DarkRoomMacro(num_actions=26)
