@@ -38,10 +38,13 @@ class _ArmStatistics:
     def _means(self) -> NDArray[np.float64]:
         return self.sums_NK / np.maximum(self.pulls_NK, 1)
 
+    def _present(self, score_NK: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The scores, with that of an arm that the task does not have below all others."""
+        return score_NK if self._missing_NK is None else np.where(self._missing_NK, -np.inf, score_NK)
+
     def _best(self, score_NK: NDArray[np.float64]) -> NDArray[np.int64]:
         """An arm of the highest score, every such arm equally likely."""
-        if self._missing_NK is not None:
-            score_NK = np.where(self._missing_NK, -np.inf, score_NK)
+        score_NK = self._present(score_NK)
         ties_NK = score_NK == score_NK.max(axis=1, keepdims=True)
         count_NK = ties_NK.cumsum(axis=1)
         chosen_N = (self.streams.uniform() * count_NK[:, -1]).astype(np.int64) + 1
@@ -56,7 +59,7 @@ class UCB1(_ArmStatistics):
         log_time: False leaves the growing numerator out: mean_i + c / sqrt(n_i), the baseline of the
             Decision-Pretrained Transformer (Lee et al., 2023).
         prior: every arm counts as two pulls, of which one was rewarded, before the first one; no arm has to be pulled.
-            With c = 0.15 this is the UCB1 of RL² (Duan et al., 2016), whose trials can be shorter than all arms once.
+            With c = 0.2 it earns what RL² prints for UCB1 (Duan et al., 2016), where 10 pulls of 50 arms occur.
     """
 
     def __init__(
@@ -106,10 +109,21 @@ class ThompsonSampling(_ArmStatistics):
 
 
 class EmpiricalMean(_ArmStatistics):
-    """The arm of the highest mean so far, every arm once first: it never explores again."""
+    """The arm of the highest mean so far, every arm once first: it never explores again.
 
-    def __init__(self, setting: LearnerSetting) -> None:
+    Args:
+        prior: every arm counts as two pulls, of which one was rewarded, before the first one; no arm has to be pulled.
+        first_of_equals: of arms that are equally good, the first, rather than any. Together with `prior` this is the
+            greedy baseline of RL² (Duan et al., 2016); ties at random explore more, and earn more.
+    """
+
+    def __init__(self, setting: LearnerSetting, *, prior: bool = False, first_of_equals: bool = False) -> None:
         super().__init__(setting, "empirical-mean")
+        self.prior, self.first_of_equals = prior, first_of_equals
 
     def act(self, observations: NDArray) -> NDArray[np.int64]:
-        return self._best(np.where(self.pulls_NK == 0, np.inf, self._means()))
+        if self.prior:
+            score_NK = (self.sums_NK + 1) / (self.pulls_NK + 2)
+        else:
+            score_NK = np.where(self.pulls_NK == 0, np.inf, self._means())
+        return self._present(score_NK).argmax(axis=1) if self.first_of_equals else self._best(score_NK)

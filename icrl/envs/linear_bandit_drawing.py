@@ -77,7 +77,7 @@ def _draw_plane(axes: "Axes", theta_D: NDArray[np.float64], point_P2: NDArray[np
     from matplotlib.patheffects import withStroke
 
     tip = theta_D if len(theta_D) == 2 else np.array([np.linalg.norm(theta_D), 0.0])
-    reach = 1.15 * max(np.abs(point_P2).max(initial=0.0), np.abs(tip).max())
+    reach = max(1.12 * np.abs(point_P2).max(initial=0.0), 1.25 * np.abs(tip).max())
     axes.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal", xticks=[], yticks=[])
     axes.axhline(0, color=GRID, linewidth=0.8, zorder=0)
     axes.axvline(0, color=GRID, linewidth=0.8, zorder=0)
