@@ -42,8 +42,8 @@ UNSEEN_SHARE = 0.1
 """Of all goals, so many are in the set "unseen-goals" only."""
 LARGER_BY = 4
 """Cells a side by which the rooms of the set "larger" are larger."""
-GIVE_UP = 50
-"""Rounds of drawing that brought no new ruleset, after which there are taken to be no more."""
+DRAWN_AT_LEAST, GIVE_UP = 1024, 10
+"""Rulesets of a round of drawing; rounds without a new one, after which there are taken to be no more."""
 
 
 class XLandTrivial(TaskFamily):
@@ -164,7 +164,7 @@ class XLandTrivial(TaskFamily):
         found: dict[str, dict[str, Any]] = {}
         first, barren = 0, 0
         while len(found) < count:
-            numbers = np.arange(first, first + max(64, 2 * (count - len(found))))
+            numbers = np.arange(first, first + max(DRAWN_AT_LEAST, 2 * (count - len(found))))
             uniforms_NK = Streams(stream_keys(seed, f"{self.name} {purpose}", numbers)).uniform_block(protocol.draws).T
             before = len(found)
             for row in uniforms_NK:
@@ -187,7 +187,7 @@ class XLandTrivial(TaskFamily):
         rules, tiles = len(task.params["rules"]), len(task.params["tiles"])
         for protocol in (self.protocol, self.deeper):
             if rules <= protocol.most_rules and tiles <= protocol.most_tiles:
-                return max(1, protocol.most_rules), protocol.most_tiles
+                return protocol.most_rules, protocol.most_tiles
         return rules, tiles
 
     def anchors(self, tasks: Sequence[Task]) -> Anchors:

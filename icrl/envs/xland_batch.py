@@ -14,11 +14,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
+from xminigrid.core.actions import take_action
 from xminigrid.core.constants import NUM_ACTIONS as NUM_ACTIONS
+from xminigrid.core.goals import check_goal
+from xminigrid.core.observation import transparent_field_of_view
+from xminigrid.core.rules import check_rule
 from xminigrid.envs.xland import XLandEnvParams, XLandMiniGrid
-from xminigrid.types import AgentState, EnvCarry, RuleSet, State, StepType, TimeStep
+from xminigrid.types import AgentState, RuleSet
 
 from icrl.envs.base import BatchedEnv
+from icrl.envs.xland_rules import KINDS, apply_rules
 from icrl.envs.xland_rulesets import RULE_LENGTH
 from icrl.tasks import Task
 
@@ -97,7 +102,8 @@ class _Group:
         self, lanes: NDArray[np.int64], tasks: Sequence[Task], rooms: str, size: int, num_rules: int, num_tiles: int
     ) -> None:
         self.lanes = lanes
-        self._functions = _compiled(rooms, size)
+        plain = all(rule[0] in KINDS for task in tasks for rule in task.params["rules"])
+        self._functions = _compiled(rooms, size, plain)
         self._padded = _padded(len(lanes))
         self._rules = _rulesets(tasks, self._padded, num_rules, num_tiles)
         self._room = Room(
@@ -148,28 +154,25 @@ def _rulesets(tasks: Sequence[Task], padded: int, num_rules: int, num_tiles: int
 
 
 @cache
-def _compiled(rooms: str, size: int) -> tuple[Any, Any]:
-    """The functions that start and that step lanes of such rooms, shared by all batches."""
-    # The package's reward and truncation are not used, so its own number of steps does not matter.
+def _compiled(rooms: str, size: int, plain: bool) -> tuple[Any, Any]:
+    """The functions that start and that step lanes of such rooms, shared by all batches; `plain`: rules of `KINDS`."""
     params = XLandEnvParams(view_size=VIEW, height=size, width=size, grid_type=rooms, max_steps=1)
 
     def start_one(ruleset: RuleSet, key: jax.Array) -> tuple[Room, jax.Array]:
         first = _GAME.reset(params.replace(ruleset=ruleset), key)
-        return _room(first.state), first.observation.reshape(-1)
+        return _room(first.state.grid, first.state.agent), first.observation.reshape(-1)
 
     def step_one(room: Room, ruleset: RuleSet, action: jax.Array) -> tuple[Room, jax.Array, jax.Array]:
-        state = State(
-            key=jnp.zeros(2, jnp.uint32),
-            step_num=jnp.asarray(0),
-            grid=room.grid,
-            agent=AgentState(room.position, room.direction, room.pocket),
-            goal_encoding=ruleset.goal,
-            rule_encoding=ruleset.rules,
-            carry=EnvCarry(),
-        )
-        before = TimeStep(state, StepType.MID, jnp.asarray(0.0), jnp.asarray(1.0), observation=jnp.zeros(()))
-        after = _GAME.step(params, before, action)
-        return _room(after.state), after.observation.reshape(-1), after.discount == 0.0
+        # The package's own step, but for the rules; reward and horizon are the batch's.
+        agent = AgentState(room.position, room.direction, room.pocket)
+        grid, agent, changed = take_action(room.grid, agent, action)
+        if plain:
+            grid, pocket = apply_rules(ruleset.rules, grid, agent.pocket, action, changed)
+            agent = agent.replace(pocket=pocket)
+        else:
+            grid, agent = check_rule(ruleset.rules, grid, agent, action, changed)
+        reached = check_goal(ruleset.goal, grid, agent, action, changed)
+        return _room(grid, agent), transparent_field_of_view(grid, agent, VIEW, VIEW).reshape(-1), reached
 
     @partial(jax.jit, donate_argnums=0)
     def start(room: Room, rulesets: RuleSet, places: jax.Array, keys: jax.Array) -> tuple[Room, jax.Array]:
@@ -180,10 +183,9 @@ def _compiled(rooms: str, size: int) -> tuple[Any, Any]:
     return start, jax.jit(jax.vmap(step_one), donate_argnums=0)
 
 
-def _room(state: State) -> Room:
-    agent = state.agent
+def _room(grid: jax.Array, agent: AgentState) -> Room:
     return Room(
-        state.grid.astype(jnp.uint8),
+        grid.astype(jnp.uint8),
         agent.position.astype(jnp.int32),
         agent.direction.astype(jnp.int32),
         agent.pocket.astype(jnp.uint8),
