@@ -153,6 +153,11 @@ LEARNS = {
     "empirical-mean": "bernoulli-bandit",
     "expert": "cartpole",
     "zero-action": "point-robot",
+    "lin-thompson": "linear-bandit",
+    "lin-ucb": "linear-bandit",
+    "psrl": "tabular-mdp",
+    "opsrl": "tabular-mdp",
+    "posterior-greedy": "tabular-mdp",
 }
 """A family that each learner can learn, where it is not key-to-door-ad-eps."""
 
