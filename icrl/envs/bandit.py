@@ -71,13 +71,13 @@ class Bandit(TaskFamily):
 
     def _tasks(self, numbers: NDArray[np.int64], seed: int, where: str) -> list[Task]:
         """Tasks of these numbers: of the family ("tasks"), or of the out-of-distribution set of that name."""
-        rows = self._draw_means(Streams(stream_keys(seed, f"{self.name} {where}", numbers)), where)
-        return [Task(int(number), {"means": row}) for number, row in zip(numbers, rows, strict=True)]
+        mean_NK = self._draw_means(Streams(stream_keys(seed, f"{self.name} {where}", numbers)), where)
+        return [Task(int(number), {"means": row}) for number, row in zip(numbers, mean_NK.tolist(), strict=True)]
 
-    def _draw_means(self, streams: Streams, where: str) -> list[list[float]]:
-        """The arms' means, one row per stream: independent, uniform on [0, 1) or on the range of the set."""
+    def _draw_means(self, streams: Streams, where: str) -> NDArray[np.float64]:
+        """The arms' means, shape `(N, K)`, one row per stream: independent, uniform on [0, 1) or the set's range."""
         low, high = self.ranges.get(where, (0.0, 1.0))
-        return (low + (high - low) * streams.uniform_block(self.num_arms).T).tolist()
+        return low + (high - low) * streams.uniform_block(self.num_arms).T
 
     def means(self, tasks: Sequence[Task]) -> NDArray[np.float64]:
         """The arms' means, shape `(N, K)`."""
@@ -144,16 +144,16 @@ class BernoulliBandit(Bandit):
         else:
             self.ood_sets["uniform"] = "every p from 0 to 1, odd or even"
 
-    def _draw_means(self, streams: Streams, where: str) -> list[list[float]]:
-        mean_NK = np.array(super()._draw_means(streams, where))
+    def _draw_means(self, streams: Streams, where: str) -> NDArray[np.float64]:
+        mean_NK = super()._draw_means(streams, where)
         if where == "odd-arms":
             odd_is_good_N = np.ones(len(mean_NK), bool)
         elif where == "tasks" and self.favoured == "odd":
             is_test_N = np.arange(len(mean_NK)) < self.num_tasks["test"]
             odd_is_good_N = (streams.uniform() < FAVOURED_SHARE) ^ is_test_N
         else:
-            return mean_NK.tolist()
-        return favoured_halves(mean_NK, odd_is_good_N).tolist()
+            return mean_NK
+        return favoured_halves(mean_NK, odd_is_good_N)
 
     def bayes_optimal(self, episodes: int) -> NDArray[np.float64] | None:
         """Expected reward of each of the first pulls without knowing the arms, for p ~ U(0, 1); else None.

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from icrl.envs.bandit import FAVOURED_SHARE, Bandit, BanditEnv, favoured_halves
 from icrl.errors import UsageError
-from icrl.seeding import Streams
+from icrl.seeding import Streams, stream_keys
 from icrl.tasks import Task, check_count
 
 if TYPE_CHECKING:
@@ -67,7 +67,8 @@ class HeadlessBandit(Bandit):
             **{f"{arms}-arms": f"{arms} arms, every p from 0 to 1" for arms in LARGER if arms <= largest},
         }
 
-    def _draw_means(self, streams: Streams, where: str) -> list[list[float]]:
+    def _tasks(self, numbers: NDArray[np.int64], seed: int, where: str) -> list[Task]:
+        streams = Streams(stream_keys(seed, f"{self.name} {where}", numbers))
         mean_NK = streams.uniform_block(self.num_arms).T
         is_usual_N, share_N = streams.uniform() < FAVOURED_SHARE, streams.uniform()
         count_N = self.min_arms + (share_N * (self.max_arms - self.min_arms + 1)).astype(np.int64)
@@ -75,7 +76,8 @@ class HeadlessBandit(Bandit):
             mean_NK = favoured_halves(mean_NK, is_usual_N if where == "tasks" else ~is_usual_N)
         elif where != "uniform":
             count_N[:] = int(where.removesuffix("-arms"))
-        return [row[:count].tolist() for row, count in zip(mean_NK, count_N, strict=True)]
+        rows = zip(numbers, mean_NK, count_N, strict=True)
+        return [Task(int(number), {"means": mean_K[:count].tolist()}) for number, mean_K, count in rows]
 
     def valid_actions(self, tasks: Sequence[Task]) -> NDArray[np.int64]:
         return np.array([len(task.params["means"]) for task in tasks], np.int64)
