@@ -55,8 +55,7 @@ class XLandTrivial(TaskFamily):
         horizon: steps of an episode; the package takes 3 · size².
         train, validation, test: rulesets of each split; each out-of-distribution set has `test` tasks.
         hold: axes that are the same in all tasks: "reward" the goal, "dynamics" no rules, "start" one layout.
-        benchmark_file: a file of rulesets in the package's own format to draw the tasks from; "" to make them here.
-            It is a pickle: reading one runs what it says, so take only files that you trust.
+        benchmark_file: an .npz file of rulesets to draw tasks from (`read_rulesets` says how); "" to make them here.
     """
 
     name = "xland-trivial"

@@ -143,24 +143,26 @@ def _draw_rule(pick, made: Tile, used: list[Tile] | tuple) -> tuple[list[int], l
 
 
 def read_rulesets(path: str) -> list[dict[str, Any]]:
-    """The different rulesets of a file in the package's format, without the empty rules and tiles that pad them.
+    """The different rulesets of an .npz file, without the empty rules and tiles that pad them.
+
+    The file holds the arrays of the package's benchmarks: `goals` `(R, 5)`, `rules` `(R, r, 7)`, `init_tiles`
+    `(R, t, 2)`. The package itself saves pickles, which run code when they are read, so they are not read here.
 
     Raises:
-        UsageError: where the file is missing or holds no rulesets.
+        UsageError: where the file is missing or holds no such arrays.
     """
-    import pickle
-
     if not Path(path).is_file():
-        raise UsageError(f"there is no file {path}: expected rulesets as xminigrid's generator saves them")
-    from xminigrid.benchmarks import load_benchmark_from_path
-
+        raise UsageError(f"there is no file {path}: expected an .npz of rulesets")
     try:
-        benchmark = load_benchmark_from_path(path)
-    except (OSError, EOFError, KeyError, TypeError, pickle.UnpicklingError) as error:
+        with np.load(path, allow_pickle=False) as arrays:
+            columns = [np.asarray(arrays[name]) for name in ("goals", "rules", "init_tiles")]
+        if [column.ndim for column in columns] != [2, 3, 3] or len({len(column) for column in columns}) > 1:
+            raise ValueError(f"the arrays have shapes {[column.shape for column in columns]}")
+    except (OSError, EOFError, KeyError, TypeError, ValueError) as error:
         raise UsageError(
-            f"{path} holds no rulesets of xminigrid ({error}): expected a pickle packed by bz2"
+            f"{path} holds no rulesets ({error}): expected an .npz file of the arrays goals (R, 5), "
+            "rules (R, r, 7) and init_tiles (R, t, 2), as numpy.savez writes them"
         ) from error
-    columns = (np.asarray(part) for part in (benchmark.goals, benchmark.rules, benchmark.init_tiles))
     found: dict[str, dict[str, Any]] = {}
     for goal, rules, tiles in zip(*columns, strict=True):
         ruleset = {

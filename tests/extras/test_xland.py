@@ -86,6 +86,7 @@ def test_a_lane_is_the_same_in_any_company():
         assert all(np.array_equal(a[:, lane], b[:, 0]) for a, b in zip(together, alone, strict=True))
 
 
+@pytest.mark.slow
 def test_many_lanes_start_alike_in_parts():
     """Kills: a lane that is left out, or started twice, where more lanes start than are compiled together."""
     family = family_of(horizon=2)
@@ -240,10 +241,9 @@ def test_rulesets_of_a_file(tmp_path, monkeypatch):
     for i, each in enumerate(params):
         pad[0][i, : len(each["rules"])] = np.array(each["rules"]).reshape(-1, 7)
         pad[1][i, : len(each["tiles"])] = each["tiles"]
-    path = str(tmp_path / "rulesets")
+    path = str(tmp_path / "rulesets.npz")
     goals = np.array([each["goal"] for each in params], np.uint8)
-    columns = {"goals": goals, "rules": pad[0], "init_tiles": pad[1], "num_rules": np.ones((len(params), 1))}
-    benchmarks.save_bz2_pickle(columns, path)
+    np.savez(path, goals=goals, rules=pad[0], init_tiles=pad[1])
     family = family_of("xland-small", benchmark_file=path)
     read = [task.params for part in SPLIT_NAMES for task in family.split(3).named(part)]
     assert sorted(map(repr, read)) == sorted(map(repr, params[:-1]))
