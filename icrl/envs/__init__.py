@@ -44,6 +44,10 @@ FAMILIES = FamilyRegistry(
             "point-robot-sparse": "icrl.envs.point_robot:PointRobotSparse",
             "navigation-2d": "icrl.envs.point_robot:Navigation2d",
             "semicircle": "icrl.envs.point_robot:Semicircle",
+            "cartpole": "icrl.envs.cartpole:CartPole",
+            "pendulum": "icrl.envs.pendulum:Pendulum",
+            "acrobot": "icrl.envs.acrobot:Acrobot",
+            "mountain-car": "icrl.envs.mountain_car:MountainCar",
             "watermaze": "icrl.envs.watermaze:Watermaze",
         },
         "mujoco": {
