@@ -86,16 +86,27 @@ class ThompsonSampling(_ArmStatistics):
 
     The prior is Beta(1, 1) for Bernoulli rewards. For Gaussian rewards of known σ it is flat: the posterior of an
     arm's mean is N(mean_i, σ² / n_i), and every arm is pulled once first.
+
+    Args:
+        prior: for Gaussian rewards the prior N(1/2, 1/12), which has the mean and the variance of U(0, 1): the
+            baseline of the Decision-Pretrained Transformer (Lee et al., 2023).
     """
 
-    def __init__(self, setting: LearnerSetting) -> None:
+    def __init__(self, setting: LearnerSetting, *, prior: bool = False) -> None:
         super().__init__(setting, "thompson")
-        self.noise = setting.family.noise
+        self.noise, self.prior = setting.family.noise, prior
 
     def act(self, observations: NDArray) -> NDArray[np.int64]:
         if self.noise is not None:
-            deviation_NK = self.noise / np.sqrt(np.maximum(self.pulls_NK, 1))
             normal_NK = np.stack([self.streams.normal() for _ in range(self.pulls_NK.shape[1])], axis=1)
+            if self.prior:
+                # In pulls the prior is worth 12 σ². The arms that were not pulled are apart for the sake of σ = 0.
+                is_new_NK = self.pulls_NK == 0
+                worth_NK = np.where(is_new_NK, 1.0, 12.0 * self.noise**2 + self.pulls_NK)
+                mean_NK = np.where(is_new_NK, 0.5, (6.0 * self.noise**2 + self.sums_NK) / worth_NK)
+                deviation_NK = np.where(is_new_NK, 12.0**-0.5, self.noise / np.sqrt(worth_NK))
+                return self._best(mean_NK + deviation_NK * normal_NK)
+            deviation_NK = self.noise / np.sqrt(np.maximum(self.pulls_NK, 1))
             draw_NK = self._means() + deviation_NK * normal_NK
             return self._best(np.where(self.pulls_NK == 0, np.inf, draw_NK))
         return self._best(self._beta(1 + self.sums_NK, 1 + self.pulls_NK - self.sums_NK))

@@ -205,12 +205,30 @@ def test_gaussian_gittins_bonus_shrinks_with_the_posterior():
 
 
 def test_the_gaussian_gittins_rule_beats_thompson_and_ucb():
-    """Kills: a rule that explores too long: over 100 pulls its regret is 3.8, Thompson sampling's is 7."""
+    """Kills: a rule that explores too long: over 100 pulls its regret is 3.8, Thompson sampling's is 6.0."""
     trials = 2000
     total_N = gaussian_gittins_returns(
         100, 5, 0.3, (1 / 2, 1 / 12), Streams(stream_keys(0, "test", np.arange(trials)))
     )
     assert 100 * 5 / 6 - total_N.sum(axis=1).mean() == pytest.approx(3.80, abs=0.3)
+
+
+@pytest.mark.parametrize("noise", [0.3, 0.0])
+def test_thompson_sampling_with_the_gaussian_prior(noise):
+    """Kills: a prior that counts for too many pulls; without noise, arms that are never tried."""
+    family = make_family("gaussian-bandit", train=1, validation=0, test=1_000, noise=noise)
+    tasks = family.split(0).test
+    columns = record(
+        family, tasks, "thompson", {"prior": True}, episodes=500, keep_every=1, seed=0, index=range(1_000)
+    )
+    mean_NK = family.means(tasks)
+    arm_NT = columns.actions.reshape(1_000, 500).astype(np.int64)
+    regret_N = 500 * mean_NK.max(axis=1) - np.take_along_axis(mean_NK, arm_NT, axis=1).sum(axis=1)
+    if noise:
+        # Published for 20,000 bandits.
+        assert regret_N.mean() == pytest.approx(9.45, abs=3 * regret_N.std() / np.sqrt(1_000))
+    else:
+        assert regret_N.mean() < 2.5
 
 
 def test_gittins_indices_by_hand():
