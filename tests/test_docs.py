@@ -45,7 +45,7 @@ def test_every_command_of_the_readme_runs(tmp_path, monkeypatch, capfd):
     """Kills: a README that was true once. In order, in one folder, as a reader would type them."""
     monkeypatch.chdir(tmp_path)
     lines = commands("README.md")
-    assert {shlex.split(line)[1] for line in lines} == {"tasks", "generate", "inspect", "train", "evaluate"}
+    assert {shlex.split(line)[1] for line in lines} == {"tasks", "show", "generate", "inspect", "train", "evaluate"}
     run_all(lines, capfd)
 
 
