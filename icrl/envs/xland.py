@@ -42,7 +42,7 @@ UNSEEN_SHARE = 0.1
 """Of all goals, so many are in the set "unseen-goals" only."""
 LARGER_BY = 4
 """Cells a side by which the rooms of the set "larger" are larger."""
-DRAWN_AT_LEAST, GIVE_UP = 1024, 10
+DRAWN_AT_LEAST, GIVE_UP = 128, 20
 """Rulesets of a round of drawing; rounds without a new one, after which there are taken to be no more."""
 
 
