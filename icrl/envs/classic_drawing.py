@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 GOAL = CELL_COLOURS["goal"]
 LATEST = 0.92
 """Share of the colour map that an episode reaches: its last yellow is too pale on white."""
+SWINGS = 34
+"""Of Acrobot the last so many steps are drawn."""
 TILT = 3.0
 """CartPole's pole is drawn leaning this much further than it does: it falls at 12 degrees."""
 
@@ -37,7 +39,7 @@ def draw_cartpole(axes: "Axes", task: Task, features: NDArray, rewards: NDArray)
         axes.axvline(edge, color=WALL, linewidth=1.2, zorder=1)
     _line(axes, place, time)
     for row in np.unique(np.linspace(0, len(place) - 1, 14).round().astype(int)):
-        colour = _colour(row / span * time[-1] / max(time[-1], 1.0))
+        colour = _colour(row / max(time[-1], 1.0))
         tip = (place[row] + 1.4 * task.params["length"] * np.sin(TILT * angle[row]), time[row] - 0.06 * span)
         axes.plot((place[row], tip[0]), (time[row], tip[1]), color=colour, linewidth=1.8, zorder=4)
         axes.plot(place[row], time[row], "s", color=colour, markersize=4.2, zorder=5)
@@ -55,15 +57,17 @@ def draw_pendulum(axes: "Axes", task: Task, features: NDArray, rewards: NDArray)
         rewards: `(T,)`.
     """
     angle, speed = np.arctan2(features[:, 1], features[:, 0]), features[:, 2]
-    share = np.linspace(0.0, 1.0, len(angle))
     axes.axhline(0.0, color=GRID, linewidth=0.8, zorder=0)
     axes.axvline(task.params["target"], color=GOAL, linewidth=3.0, zorder=1)
-    # The way is cut where it leaves the picture on one side and comes back on the other.
+    # The way is cut where it leaves the picture on one side and comes back on the other. It brightens with its length,
+    # since in time nearly all of it would be one point after the first moments.
     cut = np.abs(np.diff(angle)) > np.pi
-    _line(axes, angle, speed, hidden=cut)
-    length = 1.3 * task.params["length"]
     way = np.concatenate(([0.0], np.cumsum(np.hypot(np.diff(angle) * ~cut, np.diff(speed) / 2.5))))
-    for row in np.unique(np.searchsorted(way, np.linspace(0.0, way[-1], 15))):
+    share = way / max(way[-1], 1e-9)
+    _line(axes, angle, speed, late=share[1:], hidden=cut)
+    length = 1.3 * task.params["length"]
+    poses = int(np.clip(way[-1] / 0.5, 2, 16))
+    for row in np.unique(np.searchsorted(way, np.linspace(0.0, way[-1], poses))):
         foot = np.array([angle[row], speed[row]])
         tip = foot + length * np.array([0.42 * np.sin(angle[row]), 1.25 * np.cos(angle[row])])
         axes.plot(*np.stack((foot, tip), axis=1), color=_colour(share[row]), linewidth=2.2, zorder=4)
@@ -86,7 +90,8 @@ def draw_mountain_car(axes: "Axes", task: Task, features: NDArray, rewards: NDAr
     """
     place, time = features[:, 0], np.arange(len(features), dtype=np.float64)
     ground = np.linspace(-1.2, 0.6, 181)
-    deep, span = 90.0, 200.0
+    span = max(1.08 * time[-1], 100.0)
+    deep = 0.45 * span
     goal = task.params["goal"]
     height = deep * (0.45 * np.sin(3 * ground) - 0.5)
     axes.fill_between(ground, height, -1.15 * deep, color=GRID, linewidth=0, zorder=0)
@@ -95,7 +100,7 @@ def draw_mountain_car(axes: "Axes", task: Task, features: NDArray, rewards: NDAr
     axes.plot((goal, goal), (foot, span), color=GOAL, linewidth=3.0, zorder=2, solid_capstyle="butt")
     _line(axes, place, time)
     for row in np.unique(np.linspace(0, len(place) - 1, 12).round().astype(int)):
-        car = (place[row], deep * (0.45 * np.sin(3 * place[row]) - 0.5) + 4.0)
+        car = (place[row], deep * (0.45 * np.sin(3 * place[row]) - 0.5) + 0.02 * span)
         axes.plot(*car, "o", color=_colour(row / max(1, len(place) - 1)), markersize=4.2, zorder=5)
     axes.set(xlim=(-1.25, 0.65), ylim=(-1.15 * deep, span), xticks=[], yticks=[])
     _finish(axes, rewards)
@@ -115,10 +120,10 @@ def draw_acrobot(axes: "Axes", task: Task, features: NDArray, rewards: NDArray) 
     elbow = task.params["length_1"] * np.stack((np.sin(first), -np.cos(first)))
     tip = elbow + task.params["length_2"] * np.stack((np.sin(both), -np.cos(both)))
     axes.axhline(task.params["height"], color=GOAL, linewidth=3.0, zorder=1)
-    # The last half minute shows the swing that matters; all of a long episode would be a disc of ink.
-    shown = np.arange(max(0, len(first) - 45), len(first))
-    for order, row in enumerate(shown[:: max(1, len(shown) // 22)]):
-        share = order / max(1, len(shown[:: max(1, len(shown) // 22)]) - 1)
+    # The last swings are the ones that matter; all of a long episode would be a disc of ink.
+    shown = np.arange(max(0, len(first) - SWINGS), len(first))
+    for row in shown[::-2]:
+        share = (row - shown[0]) / max(1, len(shown) - 1)
         points = np.stack(([0.0, 0.0], elbow[:, row], tip[:, row]), axis=1)
         axes.plot(
             *points, color=_colour(share), alpha=0.3 + 0.7 * share, linewidth=1.7, marker="o", markersize=2.0,
@@ -137,16 +142,24 @@ def _colour(share: float) -> Any:
     return colormaps[EARLY_TO_LATE](LATEST * share)
 
 
-def _line(axes: "Axes", x: NDArray, y: NDArray, hidden: NDArray | None = None, linewidth: float = 1.2) -> None:
-    """A line from early to late, without the segments that are hidden."""
+def _line(
+    axes: "Axes",
+    x: NDArray,
+    y: NDArray,
+    late: NDArray | None = None,
+    hidden: NDArray | None = None,
+    linewidth: float = 1.2,
+) -> None:
+    """A line from early to late: evenly, or by a share for each segment; without the segments that are hidden."""
     from matplotlib.collections import LineCollection
 
     points = np.stack((x, y), axis=1)
-    segments, late = np.stack((points[:-1], points[1:]), axis=1), np.linspace(0.0, LATEST, max(1, len(points) - 1))
+    segments = np.stack((points[:-1], points[1:]), axis=1)
+    late = np.linspace(0.0, 1.0, len(segments)) if late is None else late
     if hidden is not None:
         segments, late = segments[~hidden], late[~hidden]
     lines = LineCollection(list(segments), cmap=EARLY_TO_LATE, linewidths=linewidth, capstyle="round", zorder=3)
-    lines.set(array=late, clim=(0.0, 1.0))
+    lines.set(array=LATEST * late, clim=(0.0, 1.0))
     axes.add_collection(lines)
 
 
