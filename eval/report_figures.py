@@ -120,7 +120,9 @@ def adaptation_figure(e: Evaluation) -> "Figure":
     if e.anchors.zero_action is not None:
         lines.append(Line("action zero", RANDOM, np.full(episodes, e.anchors.zero_action.mean()), dashes=LEVEL))
     if e.bayes_optimal is not None:
-        lines.append(Line("Bayes-optimal", OPTIMUM, e.bayes_optimal, dashes=(0, (1, 1.6)), width=2.0))
+        lines.append(
+            Line(e.family.bayes_rule(episodes) or "", OPTIMUM, e.bayes_optimal, dashes=(0, (1, 1.6)), width=2.0)
+        )
     if e.source is not None:
         own = e.source.returns.mean(axis=(0, 1))[:episodes]
         lines.append(Line(f"{e.source.learner}, the source", SOURCE, own))

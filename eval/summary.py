@@ -102,7 +102,10 @@ def _anchors(e: Evaluation) -> dict[str, Any]:
     if e.anchors.zero_action is not None:
         found["zero_action"] = float(e.anchors.zero_action.mean())
     if e.bayes_optimal is not None:
-        found["bayes_optimal"] = {key: float(value) for key, value in measure(e.bayes_optimal).items()}
+        rule = e.family.bayes_rule(e.returns.shape[-1])
+        found["bayes_optimal"] = {
+            "rule": rule, **{key: float(value) for key, value in measure(e.bayes_optimal).items()},
+        }  # fmt: skip
     return found
 
 

@@ -183,11 +183,16 @@ class TaskFamily(ABC):
 
     def bayes_optimal(self, episodes: int) -> NDArray[np.float64] | None:
         """Expected return of each of the first `episodes` episodes, shape `(episodes,)`, of the agent that gets the
-        most out of all of them together without knowing the task: over the family's prior, exact.
+        most out of all of them together without knowing the task, over the family's prior; of a rule known to come
+        near it where `bayes_rule` names one.
 
-        None where it cannot be computed: that is the rule.
+        None where it cannot be computed, which is usual.
         """
         return None
+
+    def bayes_rule(self, episodes: int) -> str | None:
+        """What `bayes_optimal` gives for that many episodes: "Bayes-optimal", or the name of the rule that it follows."""
+        return "Bayes-optimal"
 
     def valid_actions(self, tasks: Sequence[Task]) -> NDArray[np.int64] | None:
         """How many of the actions 0, 1, … mean something in each task, shape `(N,)`; None where all do."""
