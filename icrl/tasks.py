@@ -191,7 +191,7 @@ class TaskFamily(ABC):
         return None
 
     def bayes_rule(self, episodes: int) -> str | None:
-        """What `bayes_optimal` gives for that many episodes: "Bayes-optimal", or the name of the rule that it follows."""
+        """What `bayes_optimal` gives for that many episodes: "Bayes-optimal", or the name of another rule."""
         return "Bayes-optimal"
 
     def valid_actions(self, tasks: Sequence[Task]) -> NDArray[np.int64] | None:
