@@ -31,6 +31,7 @@ FAMILIES = FamilyRegistry(
             "key-to-door-markov": "icrl.envs.key_to_door:KeyToDoorMarkov",
             "key-to-door-dicp": "icrl.envs.key_to_door:KeyToDoorDicp",
             "key-to-door-ql": "icrl.envs.key_to_door:KeyToDoorQl",
+            "maze": "icrl.envs.maze:Maze",
             "bernoulli-bandit": "icrl.envs.bandit:BernoulliBandit",
             "gaussian-bandit": "icrl.envs.bandit:GaussianBandit",
             "adversarial-bandit": "icrl.envs.bandit:AdversarialBandit",
@@ -57,8 +58,8 @@ FAMILIES = FamilyRegistry(
             "ant-dir": "icrl.envs.mujoco:AntDir",
             "ant-goal": "icrl.envs.mujoco:AntGoal",
             "humanoid-dir": "icrl.envs.mujoco:HumanoidDir",
-            "hopper-rand-params": "icrl.envs.mujoco:HopperRandParams",
-            "walker-rand-params": "icrl.envs.mujoco:WalkerRandParams",
+            "hopper-rand-params": "icrl.envs.mujoco_rand_params:HopperRandParams",
+            "walker-rand-params": "icrl.envs.mujoco_rand_params:WalkerRandParams",
         },
         "metaworld": {
             "metaworld-ml1": "icrl.envs.meta_world:MetaWorldMl1",

@@ -13,26 +13,54 @@ if TYPE_CHECKING:
     from icrl.history import LearningHistory
 
 SPEED = "#2f6db5"
+LABEL = {"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.8}
+STEPS = 11
+"""Of the running mean."""
 
 
-def draw_speed(axes: "Axes", speed_T: NDArray, target: float | None, history: "LearningHistory") -> None:
-    """Draws the forward speed of each episode against time, and the speed that is wanted.
+def smooth(speed_T: NDArray) -> NDArray[np.float64]:
+    """The mean of the steps around each one, 11 of them, fewer at both ends; shape `(T,)`."""
+    window = np.ones(min(STEPS, len(speed_T)))
+    return np.convolve(speed_T, window, "same") / np.convolve(np.ones(len(speed_T)), window, "same")
+
+
+def draw_speed(
+    axes: "Axes",
+    speed_T: NDArray,
+    history: "LearningHistory",
+    *,
+    target: float | None = None,
+    weight: float | None = None,
+) -> None:
+    """Draws the forward speed of each episode against time, thin, and its running mean; and what is wanted of it.
 
     Args:
         axes: to draw on.
         speed_T: metres a second at every transition.
-        target: the task's speed, None where there is none.
         history: whole episodes.
+        target: the speed that is wanted.
+        weight: of the speed in the reward: its sign is the direction that is wanted.
     """
     ends = np.flatnonzero(history.dones) + 1
     for first, last in zip(np.concatenate(([0], ends[:-1])), ends, strict=True):
-        axes.plot(speed_T[first:last], color=SPEED, linewidth=1.1, alpha=0.9)
-    axes.axhline(0.0, color=GRID, linewidth=0.8, zorder=0)
+        speed = speed_T[first:last]
+        axes.plot(speed, color=SPEED, linewidth=0.5, alpha=0.3)
+        axes.plot(smooth(speed), color=SPEED, linewidth=1.4)
+    axes.axhline(0.0, color=WALL, linewidth=0.8, zorder=0)
     if target is not None:
         axes.axhline(target, color=CELL_COLOURS["goal"], linewidth=2.0, zorder=1)
         axes.annotate(
             f"wanted {target:.2f}", (0.98, target), xycoords=("axes fraction", "data"), xytext=(0, 3),
-            textcoords="offset points", ha="right", fontsize=6, color=INK,
+            textcoords="offset points", ha="right", fontsize=6, color=INK, bbox=LABEL,
+        )  # fmt: skip
+    if weight is not None:
+        reach = 1.15 * max(0.5, float(np.abs(speed_T).max()))
+        axes.set_ylim(-reach, reach)
+        axes.axhspan(0.0, np.copysign(reach, weight), color=CELL_COLOURS["goal"], alpha=0.18, linewidth=0, zorder=0)
+        way, va = ("forward", "top") if weight > 0 else ("back", "bottom")
+        axes.annotate(
+            f"wanted {way}, weight {weight:.2f}", (0.98, 0.97 if weight > 0 else 0.03), xycoords="axes fraction",
+            ha="right", va=va, fontsize=6, color=INK, bbox=LABEL,
         )  # fmt: skip
     axes.set_ylabel("forward speed, m/s", fontsize=6.5, color=INK)
     _finish(axes, history)
@@ -58,7 +86,7 @@ def draw_way(
     from matplotlib.collections import LineCollection
 
     ends = np.flatnonzero(history.dones) + 1
-    reach = [0.5]
+    reach = [0.2]
     for first, last in zip(np.concatenate(([0], ends[:-1])), ends, strict=True):
         way = place_T2[first:last] - (place_T2[first] if goal is None else 0.0)
         lines = LineCollection(np.stack((way[:-1], way[1:]), axis=1), cmap=EARLY_TO_LATE, linewidths=1.5, zorder=3)
