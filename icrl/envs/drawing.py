@@ -16,7 +16,13 @@ CELL_COLOURS = {"goal": "#f6c445", "key": "#f6c445", "door": "#6bbf8a"}
 EARLY_TO_LATE = "viridis"
 
 
-def draw_path(axes: "Axes", size: int, cells: Mapping[str, tuple[int, int]], history: "LearningHistory") -> None:
+def draw_path(
+    axes: "Axes",
+    size: int,
+    cells: Mapping[str, tuple[int, int]],
+    history: "LearningHistory",
+    walls: NDArray[np.bool_] | None = None,
+) -> None:
     """Draws each episode as a line through the room, dark at its start and bright at its end.
 
     Args:
@@ -24,9 +30,11 @@ def draw_path(axes: "Axes", size: int, cells: Mapping[str, tuple[int, int]], his
         size: cells along a side.
         cells: (row, column) of the cells to mark, by what they are: "goal", "key" or "door".
         history: whole episodes whose observations are (row, column).
+        walls: the cells that no one can enter, shape `(size, size)`.
     """
     from matplotlib import colormaps
     from matplotlib.collections import LineCollection
+    from matplotlib.colors import ListedColormap
     from matplotlib.patches import Rectangle
 
     axes.set(xlim=(-0.5, size - 0.5), ylim=(size - 0.5, -0.5), aspect="equal", xticks=[], yticks=[])
@@ -36,6 +44,10 @@ def draw_path(axes: "Axes", size: int, cells: Mapping[str, tuple[int, int]], his
         axes.axvline(edge, color=GRID, linewidth=0.6, zorder=0)
     for spine in axes.spines.values():
         spine.set(color=WALL, linewidth=1.0)
+    if walls is not None:
+        axes.imshow(
+            np.where(walls, 1.0, np.nan), cmap=ListedColormap([WALL]), extent=(-0.5, size - 0.5, size - 0.5, -0.5)
+        )
     for kind, (row, column) in cells.items():
         axes.add_patch(
             Rectangle((column - 0.5, row - 0.5), 1, 1, facecolor=CELL_COLOURS[kind], edgecolor="none", zorder=1)
