@@ -4,7 +4,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from minigrid.core.constants import COLORS, IDX_TO_COLOR
-from scipy.ndimage import label
 
 from icrl.envs.drawing import CELL_COLOURS, EARLY_TO_LATE, GRID, INK
 from icrl.envs.mini_grid_batch import MiniGridBatch
@@ -28,6 +27,7 @@ def draw_room(axes: "Axes", layout: Layout, env: MiniGridBatch, history: "Learni
         history: whole episodes.
     """
     from matplotlib import colormaps
+    from scipy.ndimage import label
     from matplotlib.collections import LineCollection
     from matplotlib.patches import Rectangle
 

@@ -10,8 +10,6 @@ import numpy as np
 from minigrid.core.actions import Actions
 from minigrid.core.constants import DIR_TO_VEC
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
-from scipy.sparse.csgraph import breadth_first_order
 
 from icrl.envs.mini_grid_layouts import CLOSED, COLOUR_C, EMPTY, IS, LOCKED, OPEN, STATE_C, WALL, Layout
 from icrl.errors import UsageError
@@ -131,6 +129,9 @@ class Plan:
 
     def _search(self) -> NDArray[np.int8]:
         """The best action in each state; the last one, which does nothing, where the reward is out of reach."""
+        from scipy.sparse import csr_array
+        from scipy.sparse.csgraph import breadth_first_order
+
         every = np.arange(self.num_states)
         following_SA = self.following(every)
         states, actions = np.nonzero((following_SA != FAILURE) & (following_SA != every[:, None]))
