@@ -27,9 +27,9 @@ def draw_room(axes: "Axes", layout: Layout, env: MiniGridBatch, history: "Learni
         history: whole episodes.
     """
     from matplotlib import colormaps
-    from scipy.ndimage import label
     from matplotlib.collections import LineCollection
     from matplotlib.patches import Rectangle
+    from scipy.ndimage import label
 
     inside, _ = label(layout.codes != WALL)
     for x, y in np.argwhere(inside == inside[layout.position]):
