@@ -88,7 +88,7 @@ def test_macros_make_three_moves():
 
 def test_a_macro_ends_the_episode_where_it_passes_the_goal():
     """Kills: a goal that counts only at the end of a macro; exact anchors typed in by hand."""
-    family = DarkRoomMacro(num_actions=2, horizon=2)
+    family = DarkRoomMacro(num_actions=8, largest=75, horizon=2)
     passes, stays = macro(0, 0, 2), macro(4, 4, 4)
     task = Task(0, {"goal": [2, 4], "macros": [passes, stays]})
     env = family.make([task], seed=0)
@@ -103,15 +103,48 @@ def test_a_macro_ends_the_episode_where_it_passes_the_goal():
 
 
 def test_test_tasks_have_unseen_goals_and_unseen_actions_are_unseen():
-    """Kills: a macro of "unseen-actions", or a test goal, that was trained on."""
-    family = make_family("dark-room-macro")
+    """Kills: a macro of "unseen-actions", or a test goal, that was trained on; another split than 50/75 and 68/13."""
+    family = make_family("dark-room-macro", largest=125)
     split = family.split(0)
-    trained = {m for task in (*split.train, *split.validation, *split.test) for m in task.params["macros"]}
-    unseen = {m for task in split.ood["unseen-actions"] for m in task.params["macros"]}
-    assert (len(trained), len(unseen), trained & unseen) == (100, 25, set())
-    goals = {name: {tuple(task.params["goal"]) for task in split.named(name)} for name in ("train", "test")}
-    assert not goals["train"] & goals["test"]
-    assert len(goals["test"]) == 16
+    macros = {name: {m for task in split.named(name) for m in task.params["macros"]} for name in split.names}
+    trained = macros["train"] | macros["validation"] | macros["test"]
+    assert (len(trained), len(macros["unseen-actions"]), trained & macros["unseen-actions"]) == (50, 75, set())
+    assert macros["unseen-actions"] == macros["unseen-actions-75"]
+    assert len(macros["actions-125"]) == 125
+    goals = {name: {tuple(task.params["goal"]) for task in split.named(name)} for name in split.names}
+    assert [len(goals[name]) for name in ("train", "validation", "test")] == [63, 5, 13]
+    assert len(goals["train"] | goals["validation"] | goals["test"]) == 81
+    assert all(goals[name] == goals["test"] for name in split.ood)
     assert family.anchors(split.test).optimum.mean() > 0.99
-    with pytest.raises(UsageError, match="num_actions=26"):
-        DarkRoomMacro(num_actions=26)
+    assert {name: set(family.valid_actions(split.named(name)).tolist()) for name in split.ood} == {
+        "unseen-actions": {50}, "unseen-actions-75": {75}, "actions-125": {125},
+    }  # fmt: skip
+    for wrong in ({"num_actions": 51}, {"largest": 100}):
+        with pytest.raises(UsageError, match="expected"):
+            DarkRoomMacro(**wrong)
+
+
+def test_actions_that_a_task_lacks_do_nothing_and_are_not_chosen_at_random():
+    """Kills: an action beyond a task's set that makes somebody else's move, or that dilutes the random anchor."""
+    wide, narrow = make_family("dark-room-macro", largest=125), make_family("dark-room-macro")
+    tasks = narrow.split(0).test
+    assert wide.split(0).test == tasks
+    np.testing.assert_allclose(wide.anchors(tasks).random, narrow.anchors(tasks).random)
+    env = wide.make(tasks, seed=0)
+    before, _ = env.reset()
+    after, rewards, *_ = env.step(np.full(len(tasks), 50))
+    at_start = np.array([task.params["goal"] == [4, 4] for task in tasks])
+    assert np.array_equal(after, before)
+    assert np.array_equal(rewards > 0, at_start)
+
+
+def test_held_actions_are_one_set_in_one_order():
+    """Kills: `hold` that leaves the order to chance; more tasks than goals without a word."""
+    counts = {"train": 63, "validation": 5, "test": 13}
+    split = make_family("dark-room-macro", hold=["dynamics"], **counts).split(0)
+    assert len({tuple(task.params["macros"]) for task in (*split.train, *split.test)}) == 1
+    assert {tuple(sorted(t.params["macros"])) for t in split.ood["permuted-actions"]} == {
+        tuple(sorted(split.test[0].params["macros"]))
+    }
+    with pytest.raises(UsageError, match="at most train=63, validation=5, test=13"):
+        make_family("dark-room-macro", hold=["dynamics"])

@@ -1,11 +1,10 @@
-"""Dark Room with macro actions: one action is three moves in a row, and every task has a set of actions of its own.
+"""Dark Room with macro actions: one action is three moves in a row, and every task has its own set or order of them.
 
 Suffixes: N lanes, S cells, M = 125 macros, K actions of a set, P = 3 moves of a macro.
 """
 
 from collections.abc import Sequence
 from functools import lru_cache
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
@@ -36,9 +35,14 @@ if TYPE_CHECKING:
 
 MOVES = 3
 NUM_MACROS = NUM_ACTIONS**MOVES
-UNSEEN_MACROS = 25
-"""So many of the 125 macros are in the sets of "unseen-actions" only."""
-TEST_GOALS = 16
+SEEN_MACROS = 50
+"""So many of the 125 macros are in the sets of training; the others in out-of-distribution sets only."""
+UNSEEN_MACROS = NUM_MACROS - SEEN_MACROS
+STAY_PUT = NUM_MACROS - 1
+"""The macro of three times "stay", which actions make that a task does not have."""
+TRAIN_SHARE = 0.85
+"""The share of the cells that are goals of training or validation."""
+VALIDATION_GOALS = 5
 
 
 @lru_cache
@@ -56,31 +60,36 @@ def macro_paths(size: int) -> NDArray[np.int64]:
 
 
 class DarkRoomMacro(TaskFamily):
-    """The 9×9 room whose actions are drawn anew for every task: K of the 125 sequences of three moves.
+    """The 9×9 room of Headless-AD, whose actions are sequences of three moves: 50 of the 125 in training.
 
     Action a of a task makes the three moves of its macro `macros[a]`. The first move that ends at the goal pays 1 and
-    ends the episode. What an action does is not observed but by its effect. The goals of the test tasks, and of both
-    out-of-distribution sets, are not met in training.
+    ends the episode. What an action does is not observed but by its effect. A task is a goal and a set of macros in an
+    order of its own. Training has 68 goals, 5 of them for validation, the test tasks and all out-of-distribution sets
+    have the 13 others.
 
     Args:
         size: cells along a side. horizon: actions of an episode.
-        num_actions: K, from 2 to 25.
+        num_actions: actions of a task, drawn from the 50 macros of training where they are fewer.
+        largest: actions of the action space, 75 or 125 for the out-of-distribution sets with so many; 0 stands for
+            `num_actions`. Actions beyond those of a task leave the agent where it is.
         train, validation, test: number of tasks in each split.
-        hold: "reward" puts every goal into the corner (0, 0), "dynamics" gives every task one and the same set.
+        hold: "reward" puts every goal into the corner (0, 0); "dynamics" gives every task the same actions in the same
+            order, so that there are no more tasks than goals.
     """
 
     name = "dark-room-macro"
     version = 1
-    source = "Sinii et al. 2024 (Headless-AD); how sets and goals are drawn is ours"
+    source = "Sinii et al. 2024 (Headless-AD)"
     axes: tuple[Axis, ...] = ("reward", "dynamics")
-    ood_sets = MappingProxyType({"unseen-actions": f"{UNSEEN_MACROS} of the 125 macros, which no other task has"})
+    lanes_at_once = 1024
 
     def __init__(
         self,
         *,
         size: int = 9,
         horizon: int = 20,
-        num_actions: int = 20,
+        num_actions: int = SEEN_MACROS,
+        largest: int = 0,
         train: int = 10_000,
         validation: int = 100,
         test: int = 200,
@@ -91,74 +100,134 @@ class DarkRoomMacro(TaskFamily):
         check_count("train", train, at_least=1)
         check_count("validation", validation, at_least=0)
         check_count("test", test, at_least=1)
-        if not 2 <= num_actions <= UNSEEN_MACROS:
-            raise UsageError(f"num_actions={num_actions}: expected a set of 2 to {UNSEEN_MACROS} actions")
-        self.axes = varying_axes(self.name, type(self).axes, hold)
-        if "dynamics" not in self.axes:
+        # Fewer than 8, and two of many sets might be the same.
+        if not 8 <= num_actions <= SEEN_MACROS:
+            raise UsageError(f"num_actions={num_actions}: expected a set of 8 to {SEEN_MACROS} actions")
+        largest = largest or num_actions
+        if largest not in (num_actions, UNSEEN_MACROS, NUM_MACROS):
             raise UsageError(
-                f"{self.name} with hold={list(hold)}: with one set of actions it is dark-room-ql; hold reward"
+                f"largest={largest}: expected {UNSEEN_MACROS} or {NUM_MACROS}, or 0 for a space of the {num_actions} "
+                "actions of training"
             )
-        held = [axis for axis in type(self).axes if axis not in self.axes]
+        self.axes = varying_axes(self.name, type(self).axes, hold)
         self.options: dict[str, Any] = {
-            "size": size, "horizon": horizon, "num_actions": num_actions, "train": train, "validation": validation,
-            "test": test, "hold": held,
+            "size": size, "horizon": horizon, "num_actions": num_actions, "largest": largest,
+            "train": train, "validation": validation, "test": test,
+            "hold": [axis for axis in type(self).axes if axis not in self.axes],
         }  # fmt: skip
-        self.size, self.horizon, self.num_actions = size, horizon, num_actions
+        self.size, self.horizon, self.num_actions, self.largest = size, horizon, num_actions, largest
         self.start_cell = (size // 2) * size + size // 2
         self.num_tasks = {"train": train, "validation": validation, "test": test}
+        self._check_goals()
         self.observation_space = gym.spaces.MultiDiscrete([size, size])
-        self.action_space = gym.spaces.Discrete(num_actions)
+        self.action_space = gym.spaces.Discrete(largest)
+        self.ood_sets = {"unseen-actions": f"{num_actions} of {UNSEEN_MACROS} macros that no other task has"}
+        if largest >= UNSEEN_MACROS:
+            self.ood_sets[f"unseen-actions-{UNSEEN_MACROS}"] = f"all {UNSEEN_MACROS} macros that no other task has"
+        if largest >= NUM_MACROS:
+            self.ood_sets[f"actions-{NUM_MACROS}"] = f"all {NUM_MACROS} macros, seen and unseen"
+        if "dynamics" not in self.axes:
+            self.ood_sets["permuted-actions"] = "the macros of training in other orders"
+
+    def _goals(self, seed: int) -> dict[str, NDArray[np.int64]]:
+        """The cells that are goals in each split."""
+        if "reward" not in self.axes:
+            return dict.fromkeys(self.num_tasks, np.zeros(1, np.int64))
+        cells = permutation(seed, f"{self.name} goals", self.size**2)
+        seen = int(TRAIN_SHARE * len(cells))
+        validation = VALIDATION_GOALS if self.num_tasks["validation"] else 0
+        return {"test": cells[seen:], "validation": cells[:validation], "train": cells[validation:seen]}
+
+    def _check_goals(self) -> None:
+        if "dynamics" in self.axes:
+            return
+        most = {split: len(goals) for split, goals in self._goals(0).items()}
+        if any(count > most[split] for split, count in self.num_tasks.items()):
+            raise UsageError(
+                f"{self.name} with hold={self.options['hold']} has a task for each goal: expected at most "
+                + ", ".join(f"{split}={most[split]}" for split in self.num_tasks)
+            )
 
     def split(self, seed: int) -> Split:
-        macros = permutation(seed, f"{self.name} macros", NUM_MACROS)
-        cells = permutation(seed, f"{self.name} goals", self.size**2)
-        cells = cells[cells != self.start_cell]
-        unseen, usual = macros[:UNSEEN_MACROS], macros[UNSEEN_MACROS:]
-        test = self.num_tasks["test"]
-        numbers = np.arange(sum(self.num_tasks.values()))
-        # The first numbers are the test tasks.
-        tasks = [
-            *self._tasks(numbers[:test], seed, usual, cells[:TEST_GOALS]),
-            *self._tasks(numbers[test:], seed, usual, cells[TEST_GOALS:]),
-        ]
-        ood = {"unseen-actions": self._tasks(ood_numbers(0, test), seed, unseen, cells[:TEST_GOALS])}
+        macros, goals = permutation(seed, f"{self.name} macros", NUM_MACROS), self._goals(seed)
+        seen, unseen = macros[:SEEN_MACROS], macros[SEEN_MACROS:]
+        numbers, count = np.arange(sum(self.num_tasks.values())), self.num_tasks
+        tasks, first = [], 0
+        for part in ("test", "validation", "train"):
+            own = numbers[first : first + count[part]]
+            first += count[part]
+            if "dynamics" in self.axes:
+                tasks += self._tasks(own, seed, seen, self.num_actions, goals[part])
+            else:
+                chosen = seen[: self.num_actions].tolist()
+                tasks += [self._task(int(n), int(g), chosen) for n, g in zip(own, goals[part], strict=False)]
+        sets = {
+            "unseen-actions": (unseen, self.num_actions),
+            f"unseen-actions-{UNSEEN_MACROS}": (unseen, UNSEEN_MACROS),
+            f"actions-{NUM_MACROS}": (macros, NUM_MACROS),
+            "permuted-actions": (seen[: self.num_actions], self.num_actions),
+        }
+        ood = {
+            name: self._tasks(ood_numbers(position, count["test"]), seed, *sets[name], goals["test"])
+            for position, name in enumerate(self.ood_sets)
+        }
         return split_numbers(numbers, self.num_tasks, tasks.__getitem__, seed, ood)
 
-    def _tasks(self, numbers: NDArray, seed: int, macros: NDArray, goals: NDArray) -> list[Task]:
-        """One task per number: a set of K of these macros, and one of these goals."""
+    def _tasks(self, numbers: NDArray, seed: int, macros: NDArray, num_actions: int, goals: NDArray) -> list[Task]:
+        """One task per number: so many of these macros in a random order, and one of these goals."""
         streams = Streams(stream_keys(seed, f"{self.name} tasks", numbers))
-        chosen_NK = macros[np.argsort(streams.uniform_block(len(macros)).T, axis=1)[:, : self.num_actions]]
-        goal_N = goals[streams.integers(len(goals))] if "reward" in self.axes else np.zeros(len(numbers), np.int64)
-        return [
-            Task(int(number), {"goal": list(divmod(int(goal), self.size)), "macros": chosen})
-            for number, goal, chosen in zip(numbers, goal_N, chosen_NK.tolist(), strict=True)
-        ]
+        chosen_NK = macros[np.argsort(streams.uniform_block(len(macros)).T, axis=1)[:, :num_actions]]
+        goal_N = goals[streams.integers(len(goals))]
+        rows = zip(numbers.tolist(), goal_N.tolist(), chosen_NK.tolist(), strict=True)
+        return [self._task(*row) for row in rows]
+
+    def _task(self, number: int, goal: int, macros: list[int]) -> Task:
+        return Task(number, {"goal": list(divmod(goal, self.size)), "macros": macros})
 
     def cells_and_macros(self, tasks: Sequence[Task]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Goal cells `(N,)` and the macros of the actions `(N, K)`."""
+        """Goal cells `(N,)` and the macros of the actions `(N, K)`, those beyond a task's own to stay put."""
         goal_N2 = np.array([task.params["goal"] for task in tasks], np.int64).reshape(-1, 2)
-        return goal_N2 @ np.array([self.size, 1]), np.array([task.params["macros"] for task in tasks], np.int64)
+        sets = [task.params["macros"] for task in tasks]
+        macro_NK = np.array([own + [STAY_PUT] * (self.largest - len(own)) for own in sets], np.int64)
+        return goal_N2 @ np.array([self.size, 1]), macro_NK.reshape(-1, self.largest)
+
+    def valid_actions(self, tasks: Sequence[Task]) -> NDArray[np.int64] | None:
+        if self.largest == self.num_actions:
+            return None
+        return np.array([len(task.params["macros"]) for task in tasks], np.int64)
 
     def make(self, tasks: Sequence[Task], seed: int, index: Sequence[int] | None = None) -> "DarkRoomMacroEnv":
         return DarkRoomMacroEnv(self, tasks, seed, index)
 
-    def effects(self, tasks: Sequence[Task]) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+    def effects(self, tasks: Sequence[Task]) -> tuple[NDArray[np.bool_], NDArray[np.int16]]:
         """Of every action in every cell: whether it passes the goal, and where it ends: both `(N, S, K)`."""
         goal_N, macro_NK = self.cells_and_macros(tasks)
-        path_NSKP = macro_paths(self.size)[:, macro_NK].swapaxes(0, 1)
-        return (path_NSKP == goal_N[:, None, None, None]).any(axis=-1), path_NSKP[..., -1]
+        path_MSP = macro_paths(self.size).swapaxes(0, 1).astype(np.int16)
+        hit_NKS = np.zeros((*macro_NK.shape, self.size**2), bool)
+        for move in range(MOVES):
+            hit_NKS |= path_MSP[macro_NK, :, move] == goal_N[:, None, None]
+        return hit_NKS.swapaxes(1, 2), path_MSP[macro_NK, :, -1].swapaxes(1, 2)
 
     def anchors(self, tasks: Sequence[Task]) -> Anchors:
         """Probability of reaching the goal: u_{h+1}(s) = mean, or max, over actions of 1{hit} + 1{no hit} u_h(s')."""
+        parts = [tasks[first : first + self.lanes_at_once] for first in range(0, len(tasks), self.lanes_at_once)]
+        found = [self._reach_goal(part) for part in parts]
+        random, optimum = np.concatenate(found, axis=1) if found else np.zeros((2, 0))
+        return Anchors(random=random, optimum=optimum)
+
+    def _reach_goal(self, tasks: Sequence[Task]) -> NDArray[np.float64]:
+        """By random actions and at best: shape `(2, N)`."""
         hit_NSK, end_NSK = self.effects(tasks)
-        lane_N = np.arange(len(tasks))[:, None, None]
+        count_N, lane_N = self.valid_actions(tasks), np.arange(len(tasks))[:, None, None]
+        of_task_NSK = True if count_N is None else np.arange(self.largest) < count_N[:, None, None]
         found = []
         for over in (np.mean, np.max):
             value_NS = np.zeros(hit_NSK.shape[:2])
             for _ in range(self.horizon):
-                value_NS = over(np.where(hit_NSK, 1.0, value_NS[lane_N, end_NSK]), axis=-1)
+                after_NSK = np.where(hit_NSK, 1.0, value_NS[lane_N, end_NSK])
+                value_NS = over(after_NSK, axis=-1, where=of_task_NSK, **({"initial": 0.0} if over is np.max else {}))
             found.append(value_NS[:, self.start_cell])
-        return Anchors(random=found[0], optimum=found[1])
+        return np.array(found)
 
     def reference_policy(self, kind: str, tasks: Sequence[Task]) -> ReferencePolicy:
         self.check_policy_kind(kind)
@@ -204,9 +273,9 @@ class FewestActions:
         hit_NSK, end_NSK = family.effects(tasks)
         lane_N = np.arange(len(tasks))[:, None, None]
         far = family.size**2 + 1
-        steps_NS = np.full(hit_NSK.shape[:2], far)
+        steps_NS = np.full(hit_NSK.shape[:2], far, np.int16)
         for _ in range(far):
-            steps_NSK = 1 + np.where(hit_NSK, 0, steps_NS[lane_N, end_NSK])
+            steps_NSK = 1 + np.where(hit_NSK, np.int16(0), steps_NS[lane_N, end_NSK])
             after_NS = np.minimum(steps_NSK.min(axis=-1), far)
             if np.array_equal(after_NS, steps_NS):
                 break
