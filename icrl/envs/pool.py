@@ -1,0 +1,243 @@
+"""Environments spread over processes, for those that are slow to step: MuJoCo, Meta-World, a user's own.
+
+Every process makes its share of the lanes by itself, from the family's name and options. Actions and what comes of
+them lie in memory that the processes share; a word through a pipe says when to step. What a lane does depends on its
+seed and its number only, so a pool gives the very numbers that one process would.
+"""
+
+import os
+import pickle
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from icrl.envs import FAMILIES, make_family
+from icrl.envs.base import BatchedEnv
+from icrl.errors import LaunchError, UsageError
+from icrl.processes import fresh_processes, importable, stay_with_parent
+from icrl.tasks import Task, TaskFamily
+
+PATIENCE = 5.0
+"""Seconds that a process has to end by itself when the pool is closed."""
+
+
+def make_pooled(
+    family_name: str,
+    options: Mapping[str, Any],
+    tasks: Sequence[Task],
+    seed: int,
+    index: Sequence[int] | None = None,
+    workers: int = 0,
+) -> BatchedEnv:
+    """The environment of `make_family(family_name, **options).make(tasks, seed, index)`, over `workers` processes.
+
+    Args:
+        workers: at most one for each lane; 1 stays in this process, 0 takes as many as there are cores.
+
+    Raises:
+        UsageError: for a negative number, or a family that only this process can know.
+    """
+    if workers < 0:
+        raise UsageError(f"workers={workers}: expected a number of processes, or 0 for one on each core")
+    family = make_family(family_name, **options)
+    workers = min(workers or os.cpu_count() or 1, len(tasks))
+    if workers <= 1:
+        return family.make(tasks, seed, index)
+    return PooledEnv(family, tasks, seed, index, workers, name=family_name)
+
+
+class PooledEnv(BatchedEnv):
+    """The lanes of a family's environment, spread over processes. Close it, or let go of it, to end them.
+
+    Args:
+        family: its name and options make it again in every process.
+        tasks, seed, index: as in `TaskFamily.make`.
+        workers: number of processes, from 1 to N; each has consecutive lanes, as many as the others or one more.
+        name: what `make_family` knows the family by, where that is not `family.name`: `path/file.py:Class`.
+
+    Raises:
+        UsageError: for more processes than lanes, or a family that only this process can know.
+        LaunchError: where a process was killed; also by `reset` and `step`.
+    """
+
+    def __init__(
+        self,
+        family: TaskFamily,
+        tasks: Sequence[Task],
+        seed: int,
+        index: Sequence[int] | None = None,
+        workers: int = 2,
+        *,
+        name: str | None = None,
+    ) -> None:
+        super().__init__(family.observation_space, family.action_space, len(tasks), family.horizon, seed, index)
+        if not 1 <= workers <= len(tasks):
+            raise UsageError(f"workers={workers}: expected from 1 to {len(tasks)}, one lane for each process at least")
+        name = name or family.name
+        factory = FAMILIES[name] if FAMILIES.is_added(name) else None
+        if not importable(factory):
+            raise UsageError(
+                f"{name} is defined in the script that was started, where no other process finds it: move it to a "
+                "module of its own, or take workers=1"
+            )
+        context = get_context("spawn")
+        self._shared = {
+            "actions": _Shared(context, self.action_space.shape, self.action_space.dtype),
+            "observations": _Shared(context, self.observation_space.shape, self.observation_space.dtype),
+            "final": _Shared(context, self.observation_space.shape, self.observation_space.dtype),
+            "rewards": _Shared(context, (self.num_envs,), np.float32),
+            "terminated": _Shared(context, (self.num_envs,), bool),
+            "truncated": _Shared(context, (self.num_envs,), bool),
+        }
+        self._pipes: list[Connection] = []
+        self._processes: list[Any] = []
+        with fresh_processes():
+            for lanes in np.array_split(np.arange(self.num_envs), workers):
+                part = slice(int(lanes[0]), int(lanes[-1]) + 1)
+                recipe = (name, factory, dict(family.options), list(tasks[part]), seed, self.index[part])
+                ours, theirs = context.Pipe()
+                # A daemon: at the end of this program it is told to end too.
+                process = context.Process(target=_work, args=(theirs, recipe, self._shared, part), daemon=True)
+                self._pipes.append(ours)
+                self._processes.append(process)
+                process.start()
+                theirs.close()
+        self._wait()
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
+        self._tell(("reset", seed))
+        return self._shared["observations"].array.copy(), {}
+
+    def step(self, actions: NDArray):
+        actions = np.asarray(actions)
+        if self._num_actions is not None:
+            self._check_discrete(actions)
+        else:
+            actions = self._clipped(actions)
+        self._shared["actions"].array[...] = actions
+        self._tell(("step", None))
+        observations, final, rewards, terminated, truncated = (
+            self._shared[name].array.copy() for name in ("observations", "final", "rewards", "terminated", "truncated")
+        )
+        done = terminated | truncated
+        info = {"final_obs": final, "_final_obs": done} if done.any() else {}
+        return observations, rewards, terminated, truncated, info
+
+    def _tell(self, message: tuple[str, Any]) -> None:
+        """Has every process do something, and waits until all have done it."""
+        if self.closed:
+            raise LaunchError("the pool of environments is closed: make it anew")
+        for number, pipe in enumerate(self._pipes):
+            try:
+                pipe.send(message)
+            except OSError:
+                self._lost(number)
+        self._wait()
+
+    def _wait(self) -> None:
+        try:
+            for number, pipe in enumerate(self._pipes):
+                try:
+                    problem = pipe.recv()
+                except (EOFError, OSError):
+                    self._lost(number)
+                if problem is not None:
+                    raise problem
+        except BaseException:
+            # Also after Ctrl-C: answers that nobody has read would be taken for those to the next question.
+            self.close()
+            raise
+
+    def _lost(self, number: int) -> None:
+        process = self._processes[number]
+        process.join(PATIENCE)
+        code, count = process.exitcode, len(self._processes)
+        self.close()
+        raise LaunchError(
+            f"process {number + 1} of {count} of a pool of environments was killed (exit code {code}), by a lack of "
+            "memory most often: take fewer workers, or fewer lanes at once"
+        ) from None
+
+    def close_extras(self, **kwargs: Any) -> None:
+        for pipe in getattr(self, "_pipes", ()):
+            pipe.close()
+        for process in getattr(self, "_processes", ()):
+            process.join(PATIENCE)
+            if process.is_alive():
+                process.kill()
+                process.join()
+
+
+class _Shared:
+    """An array in memory that a pool's processes share, of which nothing is left when the last of them has ended."""
+
+    def __init__(self, context: Any, shape: tuple[int, ...], dtype: Any) -> None:
+        self._shape, self._dtype = shape, np.dtype(dtype)
+        self._memory = context.RawArray("b", max(1, int(np.prod(shape)) * self._dtype.itemsize))
+        self._see()
+
+    def _see(self) -> None:
+        self.array = np.ndarray(self._shape, self._dtype, buffer=self._memory)
+
+    def __getstate__(self) -> tuple:
+        return self._shape, self._dtype, self._memory
+
+    def __setstate__(self, state: tuple) -> None:
+        self._shape, self._dtype, self._memory = state
+        self._see()
+
+
+def _work(pipe: Connection, recipe: tuple, shared: Mapping[str, _Shared], part: slice) -> None:
+    """What a process of the pool does: makes its lanes, then resets and steps them when it is told to."""
+    stay_with_parent()
+    mine = {name: block.array[part] for name, block in shared.items()}
+    try:
+        env = _make(*recipe)
+        pipe.send(None)
+        while True:
+            try:
+                what, seed = pipe.recv()
+            except (EOFError, OSError):
+                break
+            if what == "reset":
+                mine["observations"][...] = env.reset(seed=seed)[0]
+            else:
+                _step(env, mine)
+            pipe.send(None)
+        env.close()
+    except Exception as error:
+        _report(pipe, error)
+
+
+def _make(
+    name: str, factory: Callable[..., TaskFamily] | None, options: dict[str, Any], tasks: list[Task], *rest: Any
+) -> BatchedEnv:
+    if factory is not None and not FAMILIES.is_added(name):
+        FAMILIES.add(name, factory)
+    return make_family(name, **options).make(tasks, *rest)
+
+
+def _step(env: BatchedEnv, mine: Mapping[str, NDArray]) -> None:
+    observations, rewards, terminated, truncated, info = env.step(mine["actions"].copy())
+    mine["observations"][...], mine["rewards"][...] = observations, rewards
+    mine["terminated"][...], mine["truncated"][...] = terminated, truncated
+    # Where no lane of this process has ended its last observations are those that are shown, as in one process.
+    mine["final"][...] = info.get("final_obs", observations)
+
+
+def _report(pipe: Connection, error: Exception) -> None:
+    """Sends an exception to the parent, with the place where it was raised; one that cannot travel as its text."""
+    where = f"raised in a process of a pool of environments:\n{traceback.format_exc()}"
+    error.add_note(where)
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        error = RuntimeError(where)
+    with suppress(OSError):
+        pipe.send(error)

@@ -1,0 +1,58 @@
+"""How fresh processes are started and end: one thread each, without the user's script, never without their parent."""
+
+import os
+import pickle
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing import parent_process
+from types import ModuleType
+from typing import Any
+
+
+def importable(*things: Any) -> bool:
+    """Whether a fresh process can import these without running the script that was started."""
+    try:
+        return b"__main__" not in pickle.dumps(things)
+    except (pickle.PicklingError, AttributeError, TypeError):
+        return False
+
+
+@contextmanager
+def fresh_processes() -> Iterator[None]:
+    """Processes that are started in here with the method "spawn" have one thread each, and do not run the user's
+    script again.
+
+    Without this a script needs an `if __name__ == "__main__":` around its work, or each process does that work too.
+    """
+    main = sys.modules["__main__"]
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    before = {name: os.environ.get(name) for name in names}
+    # Where processes share the cores, threads of their own only fight for them.
+    os.environ.update(dict.fromkeys(names, "1"))
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def stay_with_parent() -> None:
+    """Called first in a fresh process: it ends when its parent does, however that ends, and not by Ctrl-C.
+
+    Ctrl-C reaches every process of the terminal; the one that was started answers for all.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent_process().join()
+    os._exit(1)
