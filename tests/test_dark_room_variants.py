@@ -22,6 +22,36 @@ def test_the_test_goals_from_another_start():
     np.testing.assert_allclose(family.anchors(moved).optimum, np.clip(21 - np.maximum(distance, 1), 0, 20))
 
 
+def test_a_larger_room_has_its_own_walls_and_centre():
+    """Kills: the smaller room's walls in the larger one, a start that is not its centre, the smaller one's anchors."""
+    family, narrow = make_family("dark-room", largest=13), make_family("dark-room")
+    split = family.split(0)
+    assert (split.train, split.test) == (narrow.split(0).train, narrow.split(0).test)
+    larger = split.ood["larger"]
+    assert all(max(task.params["goal"]) >= 9 for task in larger)
+    tasks = [*larger, *split.test]
+    env = family.make(tasks, seed=0)
+    observations, _ = env.reset()
+    assert observations[:, 0].tolist() == [6] * 16 + [4] * 16
+    for _ in range(8):
+        observations, *_ = env.step(np.full(32, 1))
+    assert observations[:, 1].tolist() == [12] * 16 + [8] * 16
+    distance = [abs(row - 6) + abs(column - 6) for row, column in (task.params["goal"] for task in larger)]
+    anchors, before = family.anchors(tasks), narrow.anchors(split.test)
+    assert anchors.optimum[:16].tolist() == (21 - np.array(distance)).tolist()
+    np.testing.assert_array_equal(anchors.random[16:], before.random)
+    returns = [h.episode_returns()[0] for h in record_histories(family, tasks, "optimal", {}, episodes=1)]
+    np.testing.assert_array_equal(returns, anchors.optimum)
+
+
+def test_unseen_tasks_can_be_solved_in_time():
+    """Kills: a goal 32 steps away in an episode of 20, whose normalised return is 0/0."""
+    for name, options in (("dark-room-hard", {}), ("dark-room", {"largest": 31}), ("dark-room-ql-19", {})):
+        family = make_family(name, **options)
+        for tasks in family.split(0).ood.values():
+            assert (family.anchors(tasks).optimum > 0).all()
+
+
 @pytest.mark.parametrize("name", ["dark-room", "key-to-door", "key-to-door-ad-eps"])
 def test_rewired_buttons_make_other_moves(name):
     """Kills: a wiring that the environment ignores, or that the optimal policy does not know."""
@@ -65,8 +95,8 @@ def test_held_starts_are_the_centre():
 def test_published_splits():
     """Kills: another number of goals than the papers train and test on."""
     sizes = {
-        "dark-room-dicp": (73, 8), "dark-room-ql": (70, 11), "dark-room-ql-19": (300, 61),
-        "key-to-door-dicp": (6233, 328), "key-to-door-ql": (1050, 100),
+        "dark-room-dicp": (73, 8), "dark-room-dicp-permuted": (108, 12), "dark-room-ql": (70, 11),
+        "dark-room-ql-19": (300, 61), "key-to-door-dicp": (6233, 328), "key-to-door-ql": (1050, 100),
     }  # fmt: skip
     for name, (train, test) in sizes.items():
         num_tasks = make_family(name).num_tasks

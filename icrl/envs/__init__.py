@@ -24,6 +24,7 @@ FAMILIES = FamilyRegistry(
             "dark-room-dpt-permuted": "icrl.envs.dark_room:DarkRoomDptPermuted",
             "dark-room-macro": "icrl.envs.dark_room_macro:DarkRoomMacro",
             "dark-room-dicp": "icrl.envs.dark_room_presets:DarkRoomDicp",
+            "dark-room-dicp-permuted": "icrl.envs.dark_room_presets:DarkRoomDicpPermuted",
             "dark-room-ql": "icrl.envs.dark_room_presets:DarkRoomQl",
             "dark-room-ql-19": "icrl.envs.dark_room_presets:DarkRoomQl19",
             "key-to-door": "icrl.envs.key_to_door:KeyToDoor",

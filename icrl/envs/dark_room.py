@@ -7,14 +7,21 @@ and their returns are not to be compared.
 
 from collections.abc import Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
 from icrl.envs.base import BatchedEnv
-from icrl.envs.grid import NUM_ACTIONS, cell_positions, expected_visits, next_cells, reach_probability, way_to
+from icrl.envs.grid import (
+    NUM_ACTIONS,
+    cell_positions,
+    expected_visits,
+    next_cells_within,
+    reach_probability,
+    way_to,
+)
 from icrl.envs.wiring import WIRINGS, buttons, meanings, rewired
 from icrl.errors import UsageError
 from icrl.seeding import permutation
@@ -38,6 +45,8 @@ class DarkRoom(TaskFamily):
 
     Args:
         size: cells along a side.
+        largest: cells along a side of the rooms of "larger", which the observations then have room for; there is no
+            such set where it equals `size`, and 0 stands for that.
         horizon: steps of an episode, which is truncated there.
         start: "centre" or "corner", which is (0, 0).
         reward: "dense" pays on every step at the goal, "once" on the first such step of an episode, "ends" likewise
@@ -64,9 +73,12 @@ class DarkRoom(TaskFamily):
         reward: Reward = "dense",
         validation: int = 5,
         test: int = 16,
+        largest: int = 0,
     ) -> None:
+        largest = largest or size
         check_count("size", size, at_least=2)
         check_count("horizon", horizon, at_least=1)
+        check_count("largest", largest, at_least=size)
         self.options = {
             "size": size,
             "horizon": horizon,
@@ -74,12 +86,14 @@ class DarkRoom(TaskFamily):
             "reward": reward,
             "validation": validation,
             "test": test,
+            "largest": largest,
         }
-        self.size, self.horizon, self.reward = size, horizon, reward
-        corner, centre = 0, (size // 2) * size + size // 2
-        self.start_cell, self.other_start = (corner, centre) if start == "corner" else (centre, corner)
-        self.observation_space = gym.spaces.MultiDiscrete([size, size])
+        self.size, self.largest, self.horizon, self.reward, self.start = size, largest, horizon, reward, start
+        self.observation_space = gym.spaces.MultiDiscrete([largest, largest])
         self.action_space = gym.spaces.Discrete(NUM_ACTIONS)
+        if largest > size:
+            outside = f"goals outside the room of training, in a room of {largest}×{largest} cells"
+            self.ood_sets = {**type(self).ood_sets, "larger": outside}
         self._count(size * size, validation, test)
 
     def _count(self, total: int, validation: int, test: int) -> None:
@@ -96,54 +110,81 @@ class DarkRoom(TaskFamily):
         return split_numbers(order, self.num_tasks, self._task, seed, self._ood(order[: self.num_tasks["test"]], seed))
 
     def _ood(self, test: NDArray[np.int64], seed: int) -> dict[str, list[Task]]:
-        """The test goals from the other start, and under other wirings."""
+        """The test goals from the other start, and under other wirings; and goals in a larger room.
+
+        Goals that an episode is too short for are left out, unless all are: no return can be measured against them.
+        """
         tasks = [self._task(int(number)) for number in test]
-        start = {"start": list(divmod(self.other_start, self.size))}
-        moved, numbers = ood_numbers(0, len(tasks)), ood_numbers(1, len(tasks))
-        return {
-            "other-start": [Task(int(n), task.params | start) for n, task in zip(moved, tasks, strict=True)],
+        start = _cell(self.size, "corner" if self.start == "centre" else "centre")
+        near = [task for task in tasks if _steps(start, task.params["goal"]) <= self.horizon] or tasks
+        moved, numbers, larger = (ood_numbers(position, len(tasks)) for position in range(3))
+        sets = {
+            "other-start": [
+                Task(int(n), task.params | {"start": start}) for n, task in zip(moved, near, strict=False)
+            ],
             "permuted": rewired(tasks, numbers, seed, f"{self.name} wirings"),
         }
+        if self.largest > self.size:
+            start = _cell(self.largest, self.start)
+            cells = permutation(seed, f"{self.name} larger", self.largest**2)
+            goals = [[int(cell) // self.largest, int(cell) % self.largest] for cell in cells]
+            outside = [goal for goal in goals if max(goal) >= self.size]
+            near = [goal for goal in outside if _steps(start, goal) <= self.horizon] or outside
+            params = [{"goal": goal, "size": self.largest} for goal in near]
+            sets["larger"] = [Task(int(n), each) for n, each in zip(larger, params, strict=False)]
+        return sets
 
     def _task(self, number: int) -> Task:
         """The goal in cell `number`."""
         return Task(number, {"goal": [number // self.size, number % self.size]})
 
-    def goal_cells(self, tasks: Sequence[Task]) -> NDArray[np.int64]:
-        """The goals' cell numbers, shape `(N,)`."""
-        goal_N2 = np.array([task.params["goal"] for task in tasks], np.int64).reshape(-1, 2)
-        return goal_N2[:, 0] * self.size + goal_N2[:, 1]
+    def sizes(self, tasks: Sequence[Task]) -> NDArray[np.int64]:
+        """Cells along a side of the tasks' rooms, shape `(N,)`."""
+        return np.array([task.params.get("size", self.size) for task in tasks], np.int64)
 
-    def start_cells(self, tasks: Sequence[Task]) -> NDArray[np.int64]:
-        """The cell numbers that episodes start from, shape `(N,)`."""
-        usual = divmod(self.start_cell, self.size)
-        start_N2 = np.array([task.params.get("start", usual) for task in tasks], np.int64).reshape(-1, 2)
-        return start_N2[:, 0] * self.size + start_N2[:, 1]
+    def goals(self, tasks: Sequence[Task]) -> NDArray[np.int64]:
+        """(row, column) of the goals, shape `(N, 2)`."""
+        return np.array([task.params["goal"] for task in tasks], np.int64).reshape(-1, 2)
+
+    def starts(self, tasks: Sequence[Task]) -> NDArray[np.int64]:
+        """(row, column) of the cells that episodes start from, shape `(N, 2)`."""
+        usual = [_cell(size, self.start) for size in self.sizes(tasks).tolist()]
+        starts = [task.params.get("start", cell) for task, cell in zip(tasks, usual, strict=True)]
+        return np.array(starts, np.int64).reshape(-1, 2)
+
+    def goal_cells(self, tasks: Sequence[Task]) -> NDArray[np.int64]:
+        """The goals' cell numbers, row by row of the largest room: shape `(N,)`."""
+        return self.goals(tasks) @ np.array([self.largest, 1])
 
     def make(self, tasks: Sequence[Task], seed: int, index: Sequence[int] | None = None) -> "DarkRoomEnv":
         return DarkRoomEnv(self, tasks, seed, index)
 
     def noisy_return(self, tasks: Sequence[Task], epsilon: float) -> NDArray[np.float64]:
         """Exact expected return, shape `(N,)`, of acting at random with probability ε and else optimally."""
-        goal_G, which_N = np.unique(self.goal_cells(tasks), return_inverse=True)
-        if self.reward == "dense":
-            value_GS = expected_visits(self.size, goal_G, epsilon, self.horizon)
-        else:
-            value_GS = reach_probability(self.size, goal_G, epsilon, self.horizon)[-1]
-        return value_GS[which_N, self.start_cells(tasks)]
+        goal_N2, start_N2, size_N = self.goals(tasks), self.starts(tasks), self.sizes(tasks)
+        return_N = np.empty(len(tasks))
+        for size in np.unique(size_N).tolist():
+            lanes = np.flatnonzero(size_N == size)
+            goal_G, which = np.unique(goal_N2[lanes] @ np.array([size, 1]), return_inverse=True)
+            if self.reward == "dense":
+                value_GS = expected_visits(size, goal_G, epsilon, self.horizon)
+            else:
+                value_GS = reach_probability(size, goal_G, epsilon, self.horizon)[-1]
+            return_N[lanes] = value_GS[which, start_N2[lanes] @ np.array([size, 1])]
+        return return_N
 
     def anchors(self, tasks: Sequence[Task]) -> Anchors:
         return Anchors(random=self.noisy_return(tasks, 1.0), optimum=self.noisy_return(tasks, 0.0))
 
     def reference_policy(self, kind: str, tasks: Sequence[Task]) -> ReferencePolicy:
         self.check_policy_kind(kind)
-        return WayToGoal(self.size, self.goal_cells(tasks), buttons(meanings(tasks)))
+        return WayToGoal(self.largest, self.goal_cells(tasks), buttons(meanings(tasks)))
 
     def draw(self, axes: "Axes", task: Task, history: "LearningHistory") -> None:
         from icrl.envs.drawing import draw_path
 
-        goal = divmod(int(self.goal_cells([task])[0]), self.size)
-        draw_path(axes, self.size, {"goal": goal}, history)
+        row, column = self.goals([task])[0].tolist()
+        draw_path(axes, int(self.sizes([task])[0]), {"goal": (row, column)}, history)
 
 
 class DarkRoomHard(DarkRoom):
@@ -164,8 +205,11 @@ class DarkRoomHard(DarkRoom):
         reward: Reward = "once",
         validation: int = 11,
         test: int = 58,
+        **options: Any,
     ) -> None:
-        super().__init__(size=size, horizon=horizon, start=start, reward=reward, validation=validation, test=test)
+        super().__init__(
+            size=size, horizon=horizon, start=start, reward=reward, validation=validation, test=test, **options
+        )
 
 
 class DarkRoomDpt(DarkRoom):
@@ -186,8 +230,11 @@ class DarkRoomDpt(DarkRoom):
         reward: Reward = "dense",
         validation: int = 8,
         test: int = 20,
+        **options: Any,
     ) -> None:
-        super().__init__(size=size, horizon=horizon, start=start, reward=reward, validation=validation, test=test)
+        super().__init__(
+            size=size, horizon=horizon, start=start, reward=reward, validation=validation, test=test, **options
+        )
 
 
 class DarkRoomDptPermuted(DarkRoom):
@@ -220,10 +267,9 @@ class DarkRoomDptPermuted(DarkRoom):
             "other-goal": [Task(int(n), self._task(int(w)).params | goal) for n, w in zip(numbers, test, strict=True)]
         }
 
-    def goal_cells(self, tasks: Sequence[Task]) -> NDArray[np.int64]:
+    def goals(self, tasks: Sequence[Task]) -> NDArray[np.int64]:
         usual = [self.size - 1, self.size - 1]
-        goal_N2 = np.array([task.params.get("goal", usual) for task in tasks], np.int64).reshape(-1, 2)
-        return goal_N2[:, 0] * self.size + goal_N2[:, 1]
+        return np.array([task.params.get("goal", usual) for task in tasks], np.int64).reshape(-1, 2)
 
 
 class DarkRoomEnv(BatchedEnv):
@@ -244,13 +290,17 @@ class DarkRoomEnv(BatchedEnv):
     ) -> None:
         super().__init__(family.observation_space, family.action_space, len(tasks), family.horizon, seed, index)
         self._once, self._ends = family.reward == "once", family.reward == "ends"
-        self._goal_N, self._start_N = family.goal_cells(tasks), family.start_cells(tasks)
+        width = family.largest
+        self._goal_N, self._start_N = family.goal_cells(tasks), family.starts(tasks) @ np.array([width, 1])
         self._cell_N = self._start_N.copy()
         self._paid_N = np.zeros(len(tasks), bool)
         self._lane_N = np.arange(len(tasks))
         self._meaning_NA = meanings(tasks)
-        self._next_SA = next_cells(family.size)
-        self._position_S2 = cell_positions(family.size)
+        # One table for all sizes of rooms, one below the other.
+        sizes, which_N = np.unique(family.sizes(tasks), return_inverse=True)
+        self._next_SA = np.concatenate([next_cells_within(size, width) for size in sizes.tolist()])
+        self._table_N = which_N * width**2
+        self._position_S2 = cell_positions(width)
 
     def _start(self, lanes: NDArray[np.int64]) -> None:
         self._cell_N[lanes] = self._start_N[lanes]
@@ -259,7 +309,7 @@ class DarkRoomEnv(BatchedEnv):
     def _advance(self, actions: NDArray) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         if self._meaning_NA is not None:
             actions = self._meaning_NA[self._lane_N, actions]
-        self._cell_N = self._next_SA[self._cell_N, actions]
+        self._cell_N = self._next_SA[self._table_N + self._cell_N, actions]
         hit_N = self._cell_N == self._goal_N
         if self._once:
             hit_N &= ~self._paid_N
@@ -275,7 +325,7 @@ class WayToGoal:
     """The optimal policy of a known goal: a shortest path there, then stay.
 
     Args:
-        size: cells along a side.
+        size: cells along a side, which cells are numbered by; smaller rooms are at the upper left.
         goal_N: goal cells.
         button_NA: the button that makes each move, shape `(N, A)`; None where button a makes move a.
     """
@@ -293,3 +343,13 @@ class WayToGoal:
 
     def observe(self, rewards: NDArray, terminated: NDArray, truncated: NDArray) -> None:
         """Nothing to remember: the position says it all."""
+
+
+def _cell(size: int, where: Start) -> list[int]:
+    """(row, column) of the corner or the centre of a room."""
+    return [0, 0] if where == "corner" else [size // 2, size // 2]
+
+
+def _steps(start: Sequence[int], goal: Sequence[int]) -> int:
+    """Steps of the shortest way."""
+    return abs(start[0] - goal[0]) + abs(start[1] - goal[1])

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from icrl.envs.dark_room import DarkRoom, Reward
+from icrl.envs.dark_room import DarkRoom, DarkRoomDptPermuted, Reward
 
 
 class DarkRoomDicp(DarkRoom):
@@ -16,6 +16,22 @@ class DarkRoomDicp(DarkRoom):
 
     def __init__(self, *, test: int = 8, **options: Any) -> None:
         super().__init__(test=test, **options)
+
+
+class DarkRoomDicpPermuted(DarkRoomDptPermuted):
+    """The permuted room of DICP: 9×9 from corner to corner, 120 wirings, 12 of them to test on.
+
+    Split and horizon are not at hand: 108/12 is the share of its Dark Room, 50 the horizon of its Key-to-Door.
+    """
+
+    name = "dark-room-dicp-permuted"
+    source = (
+        "Son et al. 2025 (Distilling Reinforcement Learning Algorithms for In-Context Model-Based Planning); "
+        "split and horizon are ours"
+    )
+
+    def __init__(self, *, size: int = 9, horizon: int = 50, validation: int = 8, test: int = 12) -> None:
+        super().__init__(size=size, horizon=horizon, validation=validation, test=test)
 
 
 class DarkRoomQl(DarkRoom):

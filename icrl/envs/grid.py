@@ -27,6 +27,19 @@ def next_cells(size: int) -> NDArray[np.int64]:
 
 
 @lru_cache
+def next_cells_within(size: int, width: int) -> NDArray[np.int64]:
+    """`next_cells` of a room of that size whose rows are numbered `width` apart, shape (width², A).
+
+    Where the room is smaller than that, no one leaves the cells outside it.
+    """
+    next_SA = np.repeat(np.arange(width * width)[:, None], NUM_ACTIONS, axis=1)
+    inside = (np.arange(size)[:, None] * width + np.arange(size)).reshape(-1)
+    next_SA[inside] = inside[next_cells(size)]
+    next_SA.flags.writeable = False
+    return next_SA
+
+
+@lru_cache
 def cell_positions(size: int) -> NDArray[np.int64]:
     """(row, column) of each cell, shape (S, 2): what an agent observes."""
     position_S2 = np.stack(np.divmod(np.arange(size * size), size), axis=1)
