@@ -33,7 +33,7 @@ class Room(DarkRoom):
         return split
 
     def make(self, tasks, seed, index=None):
-        return RoomEnv(self, self.goal_cells(tasks), seed, index)
+        return RoomEnv(self, tasks, seed, index)
 
     def anchors(self, tasks):
         found = super().anchors(tasks)
