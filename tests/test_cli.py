@@ -74,7 +74,8 @@ def test_tasks_lists_families_with_anchors_and_presets(capsys):
     room = families["dark-room"]
     assert room["tasks"]["test"] == 16
     assert room["tasks"]["train"] + room["tasks"]["validation"] == 65
-    assert room["random"] == pytest.approx(0.25, abs=0.15)
+    assert room["anchors"]["random"]["mean"] == pytest.approx(0.25, abs=0.15)
+    assert "other-start" in room["out_of_distribution"]
     assert cli.main(["tasks"]) == 0
     text = capsys.readouterr().out
     assert all(name in text for name in ("dark-room-q-learning", "ad-small", "bernoulli-bandit"))
