@@ -132,6 +132,20 @@ def test_a_macro_ends_the_episode_where_it_passes_the_goal():
     np.testing.assert_allclose(anchors.optimum, [1.0, 0.0])
 
 
+def test_a_picture_follows_every_move_of_a_macro():
+    """Kills: a path through walls, or on beyond the goal."""
+    family = DarkRoomMacro(num_actions=8, largest=75)
+    task = Task(0, {"goal": [2, 4], "macros": [macro(0, 0, 2), macro(1, 2, 4)]})
+    history = record_histories(family, [task], "random", {}, episodes=3)[0]
+    moves = family.move_by_move(task, history)
+    assert len(moves) == 3 * len(history)
+    np.testing.assert_array_equal(moves.episode_returns(), history.episode_returns())
+    following = np.concatenate((moves.observations[1:], moves.observations[:1]))
+    following[moves.dones] = moves.final_observations
+    assert (abs(following - moves.observations).sum(axis=1) <= 1).all()
+    assert moves.terminated.any()
+
+
 def test_test_tasks_have_unseen_goals_and_unseen_actions_are_unseen():
     """Kills: a macro of "unseen-actions", or a test goal, that was trained on; another split than 50/75 and 68/13."""
     family = make_family("dark-room-macro", largest=125)

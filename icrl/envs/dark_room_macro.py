@@ -4,6 +4,7 @@ Suffixes: N lanes, S cells, M = 125 macros, K actions of a set, P = 3 moves of a
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -236,7 +237,29 @@ class DarkRoomMacro(TaskFamily):
     def draw(self, axes: "Axes", task: Task, history: "LearningHistory") -> None:
         from icrl.envs.drawing import draw_path
 
-        draw_path(axes, self.size, {"goal": tuple(task.params["goal"])}, history)
+        draw_path(axes, self.size, {"goal": tuple(task.params["goal"])}, self.move_by_move(task, history))
+
+    def move_by_move(self, task: Task, history: "LearningHistory") -> "LearningHistory":
+        """The history with a step for each of an action's moves; from the goal on they stay there."""
+        goal_N, macro_NK = self.cells_and_macros([task])
+        cell_T = history.observations @ np.array([self.size, 1])
+        path_TP = macro_paths(self.size)[cell_T, macro_NK[0, history.actions]]
+        before_TP = np.column_stack((cell_T, path_TP[:, :-1]))
+        there_TP = np.maximum.accumulate(np.column_stack((np.zeros(len(cell_T), bool), path_TP[:, :-1] == goal_N)), 1)
+        before_TP[there_TP] = goal_N[0]
+        parts = {name: getattr(history, name) for name in ("rewards", "terminated", "truncated")}
+        at_end = {
+            name: np.column_stack([np.zeros_like(part)] * (MOVES - 1) + [part]).reshape(-1)
+            for name, part in parts.items()
+        }
+        return replace(
+            history,
+            **at_end,
+            observations=cell_positions(self.size)[before_TP.reshape(-1)],
+            actions=history.actions.repeat(MOVES),
+            episode=history.episode.repeat(MOVES),
+            step_in_episode=np.add.outer(history.step_in_episode * MOVES, np.arange(MOVES)).reshape(-1),
+        )
 
 
 class DarkRoomMacroEnv(BatchedEnv):
