@@ -38,13 +38,22 @@ class EvaluateConfig:
     """Resamples of the confidence intervals."""
     pictures: int = 8
     """Pictures of the one task that the report shows from first to last episode."""
+    workers: int = 1
+    """Processes that step the environments, worth it for slow ones such as MuJoCo; 0 for one on each core."""
     device: str = "cpu"
     """Where the model runs, as torch names it: "cpu", "cuda"."""
     seed: int = 0
     """Of the environments, the sampled actions and the bootstrap."""
 
     def __post_init__(self) -> None:
-        for name, least in (("episodes", 1), ("seeds", 1), ("bootstrap", 100), ("pictures", 1), ("seed", 0)):
+        for name, least in (
+            ("episodes", 1),
+            ("seeds", 1),
+            ("bootstrap", 100),
+            ("pictures", 1),
+            ("workers", 0),
+            ("seed", 0),
+        ):
             if getattr(self, name) < least:
                 raise UsageError(f"{name} is {getattr(self, name)}: expected at least {least}")
         for name in ("tasks", "prompt_episodes"):

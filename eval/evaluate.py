@@ -6,6 +6,7 @@
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from hashlib import file_digest
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from icrl.config import config_to_dict, first_difference, load_config, parse_command, save_config
+from icrl.envs.pool import make_pooled
 from icrl.errors import CheckpointError, UsageError
 from icrl.eval.bootstrap import resample
 from icrl.eval.config import EMPTY_PROMPT, EvaluateConfig
@@ -214,6 +216,9 @@ def _roll_out(
     if family.horizon == 1:
         # A pull's regret is that of the arm, which the return does not tell.
         lanes = [(s, n) for s in range(config.seeds) for n in range(len(tasks))]
+    make = None
+    if config.workers != 1:
+        make = partial(make_pooled, provenance.family, provenance.family_options, workers=config.workers)
     with progress("evaluating", config.seeds * len(tasks) * config.episodes, unit="episodes") as advance:
         return rollout(
             family,
@@ -224,6 +229,7 @@ def _roll_out(
             seed=config.seed,
             prompts=prompts,
             record=lanes,
+            make=make,
             advance=advance,
         )
 

@@ -11,6 +11,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from icrl.envs.base import BatchedEnv
 from icrl.errors import UsageError
 from icrl.history import LearningHistory
 from icrl.seeding import derive_seed
@@ -64,6 +65,7 @@ def rollout(
     seed: int,
     prompts: Sequence[LearningHistory | None] | None = None,
     record: Iterable[Lane] = (),
+    make: Callable[..., BatchedEnv] | None = None,
     advance: Callable[[int], None] | None = None,
 ) -> Rollout:
     """Lets the agent live through `episodes` episodes of every task, `seeds` times over.
@@ -79,6 +81,7 @@ def rollout(
         seed: of the environments and of the agent's draws; neither shares a stream with recorded data.
         prompts: per lane a history to begin with, or None: S × N of them, seed by seed.
         record: lanes whose transitions are kept.
+        make: makes the environment of (tasks, seed, index), by default `family.make`; it is closed afterwards.
         advance: called with the number of episodes completed since the last call.
     """
     if not tasks:
@@ -93,7 +96,7 @@ def rollout(
     tape = _Tape(family, [s * len(tasks) + n for s, n in record])
 
     start = time.perf_counter()
-    env = family.make(lanes_task, base, index_L)
+    env = (make or family.make)(lanes_task, base, index_L)
     agent.reset(num_lanes, seed=base, index=index_L, prompts=prompts)
     observations, _ = env.reset()
     return_LK = np.zeros((num_lanes, episodes))
@@ -118,6 +121,7 @@ def rollout(
             if advance is not None and len(counted):
                 advance(len(counted))
     seconds = time.perf_counter() - start
+    env.close()
 
     histories = {
         divmod(lane, len(tasks)): tape.history(row, lanes_task[lane], lane // len(tasks), episodes)

@@ -216,3 +216,34 @@ def test_finite(room, tmp_path):
     """Kills: NaN in the summary of the shortest evaluation there is."""
     summary = evaluate(room[0], tmp_path / "eval", episodes=1, seeds=1, tasks=1, bootstrap=100)
     assert np.isfinite(summary["raw"]["gain"]["mean"])
+
+
+def test_the_number_of_processes_changes_nothing(room, tmp_path):
+    """Kills: lanes that are dealt out to processes in another order than they are scored in."""
+    alone = evaluate(room[0], tmp_path / "alone", **QUICK)
+    spread = evaluate(room[0], tmp_path / "spread", workers=2, **QUICK)
+    for key in ("raw", "normalised", "source"):
+        assert alone[key] == spread[key]
+
+
+def test_tasks_out_of_distribution_by_name(room, tmp_path):
+    """Kills: an out-of-distribution set that is not stored with the run, or is evaluated on the usual tasks."""
+    summary = evaluate(room[0], tmp_path / "eval", split="other-start", **QUICK)
+    assert summary["split"] == "other-start"
+    assert "3 tasks of the other-start split" in summary["result"]
+    stored = read_split(room[0])
+    assert set(pq.read_table(tmp_path / "eval" / "scores.parquet")["task_id"].to_pylist()) == {
+        task.id for task in stored.ood["other-start"]
+    }
+    with pytest.raises(UsageError, match="did you mean 'other-start'"):
+        evaluate(room[0], tmp_path / "wrong", split="othr-start", **QUICK)
+
+
+def test_what_was_trained_on_is_no_test(tmp_path):
+    """Kills: a score on the test tasks by a model whose histories were recorded on them."""
+    data = make_data(tmp_path, ROOM, split="test")
+    run = make_run(tmp_path / "run", read_provenance(data), data)
+    with pytest.raises(UsageError, match="was trained on histories of its test tasks"):
+        evaluate(run, tmp_path / "eval", **QUICK)
+    assert not (tmp_path / "eval").exists()
+    assert not evaluate(run, tmp_path / "eval", split="validation", **QUICK)["seen_in_training"]
