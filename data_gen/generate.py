@@ -192,8 +192,9 @@ def _resolve(config: GenerateConfig):
 def _record_shards(plan: _Plan, shards: Sequence[int]) -> Iterator[int]:
     """Records these shards over the config's processes; yields each as it is done."""
     from icrl.data_gen.learners import LEARNERS
-    from icrl.data_gen.processes import importable, spread
+    from icrl.data_gen.processes import spread
     from icrl.envs import FAMILIES
+    from icrl.processes import importable
 
     config = plan.config
     workers = min(config.workers or os.cpu_count() or 1, len(shards))

@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 from icrl.data_gen.learner import EpisodeCounter, LearnerSetting
 from icrl.errors import UsageError
 
+LARGEST_TABLES = 2e9
+"""Values in the tables of all lanes together: 16 GB."""
+
 
 class QLearning:
     """Q(s, a) ← Q(s, a) + α [r + γ max_a' Q(s', a') − Q(s, a)], with ε-greedy actions.
@@ -51,6 +54,11 @@ class QLearning:
             sizes = np.asarray(space.nvec)
         else:
             raise UsageError(f"q-learning keeps a table, and {space} is not countable: choose another learner")
+        if len(setting.tasks) * float(np.prod(sizes, dtype=float)) * setting.family.action_space.n > LARGEST_TABLES:
+            raise UsageError(
+                f"q-learning keeps a value for every observation; those of {setting.family.name} are "
+                f"{float(np.prod(sizes, dtype=float)):.2g}: lower histories_per_shard, or choose another learner"
+            )
         self._strides = np.concatenate((np.cumprod(sizes[::-1])[::-1][1:], [1])).astype(np.int64)
         num_lanes, self._num_actions = len(setting.tasks), int(setting.family.action_space.n)
         # Row n · S + s of one tall table: a row per (lane, observation), which one `take` gathers.

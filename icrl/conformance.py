@@ -25,9 +25,6 @@ from icrl.errors import UsageError
 from icrl.spaces import space_from_dict, space_to_dict
 from icrl.tasks import AXES, SPLIT_NAMES, Task, TaskFamily
 
-SECONDS = 4.0
-"""What one check may spend on steps of slow environments; fast ones are stepped as often as is useful."""
-
 
 class Failure(Exception):
     """A promise that is not kept."""
@@ -45,6 +42,8 @@ class Subject:
 
     name: str
     options: Mapping[str, Any] = field(default_factory=dict)
+    seconds: float = 4.0
+    """What one check may spend on steps of slow environments; fast ones are stepped as often as is useful."""
 
     @cached_property
     def family(self) -> TaskFamily:
@@ -73,7 +72,7 @@ class Subject:
 
     def affordable(self, lanes: int, steps: int) -> int:
         """At most that many lanes, fewer where so many steps of them would take too long; at least 2."""
-        return int(np.clip(SECONDS * self.steps_per_second / steps, 2, lanes))
+        return int(np.clip(self.seconds * self.steps_per_second / steps, 2, lanes))
 
     def actions(self, steps: int, count: int) -> NDArray:
         """Uniformly random actions, shape `(steps, count, *action_shape)`."""

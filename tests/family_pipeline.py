@@ -6,17 +6,20 @@ import icrl
 from icrl.data_gen.generate import GenerateConfig
 from icrl.envs import make_family
 
-FEW_TASKS = {"train": 4, "validation": 1, "test": 3}
+SMALL = {"train": 4, "validation": 1, "test": 3}
+SHORT = 60
 
 
-def few_tasks(name: str) -> dict[str, int]:
-    """Options that make a family small, where it takes them."""
-    return {key: value for key, value in FEW_TASKS.items() if key in make_family(name).options}
+def small_options(name: str) -> dict[str, int]:
+    """Options that make a family small and its episodes short, where it takes them."""
+    options = make_family(name).options
+    small = {key: value for key, value in SMALL.items() if key in options}
+    return small | ({"horizon": min(SHORT, options["horizon"])} if "horizon" in options else {})
 
 
 def pipeline(name: str, folder, **options) -> dict:
     """Runs all three stages into `folder`, and returns what `summary.json` holds."""
-    options = options or few_tasks(name)
+    options = options or small_options(name)
     family = make_family(name, **options)
     single = family.horizon == 1
     config = GenerateConfig(

@@ -13,14 +13,16 @@ from icrl.tasks import ReferencePolicy, Task, TaskFamily
 
 def uniform_policy(family: TaskFamily, tasks: Sequence[Task], seed: int) -> UniformActions:
     """Uniformly random actions, one lane per task."""
-    return UniformActions(family, tasks, Streams(stream_keys(seed, "uniform policy", np.arange(len(tasks)))))
+    numbers = np.arange(len(tasks)) * 2**32 + np.array([task.id for task in tasks])
+    return UniformActions(family, tasks, Streams(stream_keys(seed, "uniform policy", numbers)))
 
 
 def policy_history(
     family: TaskFamily, task: Task, policy: ReferencePolicy, episodes: int, seed: int, learner: str
 ) -> LearningHistory:
     """The history of a policy with one lane on one task."""
-    env = family.make([task], seed)
+    # A lane is the task's own: pictures of several tasks do not repeat one random episode.
+    env = family.make([task], seed, index=[task.id])
     observation, _ = env.reset()
     columns: dict[str, list] = {name: [] for name in ("observations", "actions", "rewards", "terminated", "truncated")}
     finals: list[NDArray] = []

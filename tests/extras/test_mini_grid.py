@@ -5,7 +5,6 @@ import pytest
 
 minigrid = pytest.importorskip("minigrid")
 
-from icrl.conformance import check_family  # noqa: E402
 from icrl.envs import FAMILIES, make_family  # noqa: E402
 from icrl.envs.mini_grid_plan import Plan  # noqa: E402
 from icrl.errors import UsageError  # noqa: E402
@@ -40,12 +39,6 @@ def follow(family, tasks, noise: float = 0.0) -> tuple[np.ndarray, np.ndarray, l
         total, steps = total + rewards * running, steps + running
         running &= ~(terminated | truncated)
     return total, steps, found
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_it_keeps_the_contract(name):
-    """Kills: whatever `icrl check-family` finds."""
-    assert check_family(name, SMALL, show=lambda line: None) == []
 
 
 @pytest.mark.parametrize("name", NAMES)
