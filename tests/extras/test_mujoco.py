@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 pytest.importorskip("mujoco")
+pytest.importorskip("imageio")  # gymnasium's bodies import it
 
 from icrl.envs import FAMILIES, make_family
 from icrl.envs.measured import measured_returns
