@@ -110,6 +110,7 @@ def generate(
     tasks = split.named(config.split)
     if not tasks:
         raise UsageError(f"{config.family} has no {config.split} tasks with these options: choose another split")
+    _check_learner(config, tasks[:1])
     num_histories = len(tasks) * config.histories_per_task
     num_shards = -(-num_histories // config.histories_per_shard)
     plan = _Plan(config, out, len(tasks), num_histories, num_shards)
@@ -187,6 +188,19 @@ def _resolve(config: GenerateConfig):
         seed=config.seed,
     )
     return provenance, split
+
+
+def _check_learner(config: GenerateConfig, tasks: Sequence[Any]) -> None:
+    """Raises UsageError, before anything is written, where the learner cannot learn the family."""
+    import numpy as np
+
+    from icrl.data_gen.learner import LearnerSetting
+    from icrl.data_gen.learners import make_learner
+    from icrl.envs import make_family
+
+    family = make_family(config.family, **config.family_options)
+    setting = LearnerSetting(family, tasks, config.episodes, config.seed, np.zeros(1, np.int64))
+    make_learner(config.learner, config.learner_options, setting)
 
 
 def _record_shards(plan: _Plan, shards: Sequence[int]) -> Iterator[int]:

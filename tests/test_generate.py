@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from icrl import cli
-from icrl.data_gen.generate import generate
+from icrl.data_gen.generate import GenerateConfig, generate
 from icrl.errors import DatasetError, UsageError
 
 SMALL = {"histories_per_task": 2, "episodes": 20, "keep_every": 5, "histories_per_shard": 25}
@@ -245,3 +245,20 @@ def test_a_resume_under_another_definition_of_the_family_is_refused(tmp_path):
     (out / "state.json").unlink()
     with pytest.raises(DatasetError, match=r"another release \(family_version was 7, now \d"):
         generate("dark-room-q-learning", out, resume=True, **SMALL)
+
+
+@pytest.mark.parametrize(
+    ("family", "learner", "message"),
+    [
+        ("pendulum", "q-learning", "continuous"),
+        ("maze", "q-learning", "choose another learner"),
+        ("point-robot", "ucb1", "learns bandits"),
+        ("bernoulli-bandit", "zero-action", "no action zero"),
+    ],
+)
+def test_a_learner_that_cannot_learn_the_family_leaves_nothing_behind(tmp_path, family, learner, message):
+    """Kills: a folder that a misfit has begun, which the next, right command refuses to write to."""
+    out = tmp_path / "data"
+    with pytest.raises(UsageError, match=message):
+        generate(GenerateConfig(family=family, learner=learner, episodes=3), out)
+    assert not out.exists()

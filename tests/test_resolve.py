@@ -21,6 +21,11 @@ ROOM = """
             self.options = {"size": size, "horizon": horizon, "validation": validation, "test": test}
 
     not_a_family = 3
+
+    from icrl.envs.gymnasium_family import GymnasiumFamily
+
+    class Half(GymnasiumFamily):
+        name, source, horizon, parameters = "half", "a test", 3, {}
 """
 
 
@@ -59,6 +64,7 @@ def test_data_of_a_family_in_a_file_is_made_read_and_trained_on(here, capsys):
         ("nowhere.py:Room", r"nowhere.py is not there \(from .*\): expected path/file.py:Class"),
         ("my_rooms.py:SmalRoom", "has no 'SmalRoom' .did you mean 'SmallRoom'"),
         ("my_rooms.py:not_a_family", "expected a subclass of icrl.tasks.TaskFamily"),
+        ("my_rooms.py:Half", "does not define apply, make_env"),
         ("no_such_package.rooms:Room", "no module 'no_such_package.rooms'"),
         ("dark-rom", "did you mean 'dark-room'.*or name your own as package.module:Class"),
     ],

@@ -103,6 +103,8 @@ def make_family(name: str, **options: Any) -> TaskFamily:
         UsageError: for an unknown name or option, or an option of the wrong type or out of range.
     """
     factory = FAMILIES[name]
+    if missing := sorted(getattr(factory, "__abstractmethods__", ())):
+        raise UsageError(f"{name} does not define {', '.join(missing)}: a task family needs them")
     known = _options(factory)
     for key, value in options.items():
         if key not in known:
