@@ -4,12 +4,14 @@
 
 First one process on one core: a batch of 8 lanes at v5's own bodies, against one environment of the package that is
 stepped without its wrappers, through the same actions and as many episodes. Then a batch of 64 lanes over 1, 2, …
-processes up to one for each core, in seconds of the clock. The best of several repetitions counts, in turns, so that
-what else runs on the machine meets all of them.
+processes up to one for each core, in seconds of the clock; the limit is as many processes with as many lanes that
+never wait for one another. All take turns, so that what else runs on the machine meets all of them; rates are the best
+of the turns, ratios of the pool their median.
 """
 
 import os
 import time
+from multiprocessing import get_context
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -66,6 +68,31 @@ def batch_seconds(env: BatchedEnv, actions: NDArray, clock=time.process_time) ->
     return clock() - start
 
 
+def both_seconds(name: str, env: BatchedEnv, actions: NDArray, count: int) -> tuple[float, float]:
+    return batch_seconds(env, actions, time.perf_counter), apart_seconds(name, count)
+
+
+def apart_seconds(name: str, count: int) -> float:
+    """The lanes over processes that share nothing but the start: the slowest one's seconds."""
+    context = get_context("spawn")
+    start = context.Barrier(count)
+    with context.Pool(count, initializer=_enter, initargs=(start,)) as pool:
+        return max(pool.starmap(_alone, [(name, POOL_LANES // count)] * count, chunksize=1))
+
+
+def _enter(start) -> None:
+    global _start
+    _start = start
+
+
+def _alone(name: str, lanes: int) -> float:
+    family = make_family(name)
+    env, actions = family.make((family.split(0).test * lanes)[:lanes], seed=0), random_actions(family, lanes)
+    batch_seconds(env, actions[:10])
+    _start.wait()
+    return batch_seconds(env, actions, time.perf_counter)
+
+
 def main() -> None:
     print("| family | package, steps/s | 8 lanes, steps/s | 8 lanes / package | median of pairs |")
     print(f"|{' --- |' * 5}")
@@ -80,18 +107,19 @@ def main() -> None:
         print(f"| {name} | {raw:,.0f} | {ours:,.0f} | {ours / raw:.2f} | {median:.2f} |")
 
     cores = os.cpu_count() or 1
-    print(f"\n| family | lanes | processes (of {cores} cores) | steps/s | times one process |")
-    print(f"|{' --- |' * 5}")
+    print(f"\n| family | lanes | processes (of {cores} cores) | steps/s | times one process | of the limit |")
+    print(f"|{' --- |' * 6}")
     for name in ("half-cheetah-vel", "humanoid-dir"):
         family = make_family(name)
         tasks, actions = (family.split(0).test * POOL_LANES)[:POOL_LANES], random_actions(family, POOL_LANES)
         counts = sorted({1, 2, cores // 2, cores} - {0})
-        envs = [make_pooled(name, {}, tasks, 0, workers=count) for count in counts]
-        seconds = np.array([[batch_seconds(env, actions, time.perf_counter) for env in envs] for _ in range(3)])
-        for count, best in zip(counts, seconds.min(axis=0), strict=True):
-            speed, gain = POOL_LANES * STEPS / best, seconds[:, 0].min() / best
-            print(f"| {name} | {POOL_LANES} | {count} | {speed:,.0f} | {gain:.2f} |")
-        for env in envs:
+        pools = [(count, make_pooled(name, {}, tasks, 0, workers=count)) for count in counts]
+        seconds = np.array([[both_seconds(name, env, actions, n) for n, env in pools] for _ in range(REPEATS)])
+        for number, (count, env) in enumerate(pools):
+            pooled, apart = seconds[:, number].T
+            speed, gain = POOL_LANES * STEPS / pooled.min(), np.median(seconds[:, 0, 0] / pooled)
+            limit = np.median(apart / pooled)
+            print(f"| {name} | {POOL_LANES} | {count} | {speed:,.0f} | {gain:.2f} | {limit:.2f} |")
             env.close()
 
 

@@ -1,15 +1,16 @@
 """Environments spread over processes, for those that are slow to step: MuJoCo, Meta-World, a user's own.
 
-Every process makes its share of the lanes by itself, from the family's name and options. Actions and what comes of
-them lie in memory that the processes share; a word through a pipe says when to step. What a lane does depends on its
-seed and its number only, so a pool gives the very numbers that one process would.
+Every process makes its share of the lanes by itself, from the family's name and options; the program that asks is one
+of them, so that as many processes as cores leave no core to a process that only waits. Actions and what comes of them
+lie in memory that the processes share; a word through a pipe says when to step. What a lane does depends on its seed
+and its number only, so a pool gives the very numbers that one process would.
 """
 
 import os
-import pickle
+import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from typing import Any
@@ -19,12 +20,15 @@ from numpy.typing import NDArray
 
 from icrl.envs import FAMILIES, make_family
 from icrl.envs.base import BatchedEnv
-from icrl.errors import LaunchError, UsageError
+from icrl.errors import IcrlError, LaunchError, UsageError
 from icrl.processes import fresh_processes, importable, stay_with_parent
 from icrl.tasks import Task, TaskFamily
 
 PATIENCE = 5.0
 """Seconds that a process has to end by itself when the pool is closed."""
+
+AWAKE = 0.0005
+"""Seconds that a process keeps asking before it sleeps: many environments step in the time that waking takes."""
 
 
 def make_pooled(
@@ -58,7 +62,8 @@ class PooledEnv(BatchedEnv):
     Args:
         family: its name and options make it again in every process.
         tasks, seed, index: as in `TaskFamily.make`.
-        workers: number of processes, from 1 to N; each has consecutive lanes, as many as the others or one more.
+        workers: number of processes, this one counted, from 1 to N; each has consecutive lanes, as many as the others
+            or one more.
         name: what `make_family` knows the family by, where that is not `family.name`: `path/file.py:Class`.
 
     Raises:
@@ -97,9 +102,10 @@ class PooledEnv(BatchedEnv):
         }
         self._pipes: list[Connection] = []
         self._processes: list[Any] = []
+        lanes = np.array_split(np.arange(self.num_envs), workers)
+        own, *others = (slice(int(part[0]), int(part[-1]) + 1) for part in lanes)
         with fresh_processes():
-            for lanes in np.array_split(np.arange(self.num_envs), workers):
-                part = slice(int(lanes[0]), int(lanes[-1]) + 1)
+            for part in others:
                 recipe = (name, factory, dict(family.options), list(tasks[part]), seed, self.index[part])
                 ours, theirs = context.Pipe()
                 # A daemon: at the end of this program it is told to end too.
@@ -108,10 +114,12 @@ class PooledEnv(BatchedEnv):
                 self._processes.append(process)
                 process.start()
                 theirs.close()
-        self._wait()
+        with self._all_or_none():
+            self._share = _Share(family.make(list(tasks[own]), seed, self.index[own]), self._shared, own)
+            self._wait()
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
-        self._tell(("reset", seed))
+        self._have_done("reset", seed)
         return self._shared["observations"].array.copy(), {}
 
     def step(self, actions: NDArray):
@@ -121,7 +129,7 @@ class PooledEnv(BatchedEnv):
         else:
             actions = self._clipped(actions)
         self._shared["actions"].array[...] = actions
-        self._tell(("step", None))
+        self._have_done("step", None)
         observations, final, rewards, terminated, truncated = (
             self._shared[name].array.copy() for name in ("observations", "final", "rewards", "terminated", "truncated")
         )
@@ -129,42 +137,50 @@ class PooledEnv(BatchedEnv):
         info = {"final_obs": final, "_final_obs": done} if done.any() else {}
         return observations, rewards, terminated, truncated, info
 
-    def _tell(self, message: tuple[str, Any]) -> None:
-        """Has every process do something, and waits until all have done it."""
+    def _have_done(self, what: str, seed: int | None) -> None:
+        """Has every process do something with its lanes, and waits until all have done it."""
         if self.closed:
             raise LaunchError("the pool of environments is closed: make it anew")
-        for number, pipe in enumerate(self._pipes):
-            try:
-                pipe.send(message)
-            except OSError:
-                self._lost(number)
-        self._wait()
-
-    def _wait(self) -> None:
-        try:
+        with self._all_or_none():
             for number, pipe in enumerate(self._pipes):
                 try:
-                    problem = pipe.recv()
-                except (EOFError, OSError):
+                    pipe.send((what, seed))
+                except OSError:
                     self._lost(number)
-                if problem is not None:
-                    raise problem
+            self._share.do(what, seed)
+            self._wait()
+
+    def _wait(self) -> None:
+        for number, pipe in enumerate(self._pipes):
+            try:
+                problem = _received(pipe)
+            except (EOFError, OSError):
+                self._lost(number)
+            if problem is not None:
+                raise problem
+
+    @contextmanager
+    def _all_or_none(self) -> Iterator[None]:
+        """Closes the pool where one process fails, and after Ctrl-C: answers that nobody has read would be taken for
+        those to the next question."""
+        try:
+            yield
         except BaseException:
-            # Also after Ctrl-C: answers that nobody has read would be taken for those to the next question.
             self.close()
             raise
 
     def _lost(self, number: int) -> None:
         process = self._processes[number]
         process.join(PATIENCE)
-        code, count = process.exitcode, len(self._processes)
-        self.close()
+        code, count = process.exitcode, len(self._processes) + 1
         raise LaunchError(
-            f"process {number + 1} of {count} of a pool of environments was killed (exit code {code}), by a lack of "
+            f"process {number + 2} of {count} of a pool of environments was killed (exit code {code}), by a lack of "
             "memory most often: take fewer workers, or fewer lanes at once"
         ) from None
 
     def close_extras(self, **kwargs: Any) -> None:
+        if hasattr(self, "_share"):
+            self._share.env.close()
         for pipe in getattr(self, "_pipes", ()):
             pipe.close()
         for process in getattr(self, "_processes", ()):
@@ -193,24 +209,46 @@ class _Shared:
         self._see()
 
 
+def _received(pipe: Connection) -> Any:
+    deadline = time.perf_counter() + AWAKE
+    while not pipe.poll() and time.perf_counter() < deadline:
+        pass
+    return pipe.recv()
+
+
+class _Share:
+    """The lanes that one process has, and their place in the memory of all."""
+
+    def __init__(self, env: BatchedEnv, shared: Mapping[str, _Shared], part: slice) -> None:
+        self.env = env
+        self.mine = {name: block.array[part] for name, block in shared.items()}
+
+    def do(self, what: str, seed: int | None) -> None:
+        mine = self.mine
+        if what == "reset":
+            mine["observations"][...] = self.env.reset(seed=seed)[0]
+            return
+        observations, rewards, terminated, truncated, info = self.env.step(mine["actions"].copy())
+        mine["observations"][...], mine["rewards"][...] = observations, rewards
+        mine["terminated"][...], mine["truncated"][...] = terminated, truncated
+        # Where no lane of this process has ended its last observations are those that are shown, as in one process.
+        mine["final"][...] = info.get("final_obs", observations)
+
+
 def _work(pipe: Connection, recipe: tuple, shared: Mapping[str, _Shared], part: slice) -> None:
     """What a process of the pool does: makes its lanes, then resets and steps them when it is told to."""
     stay_with_parent()
-    mine = {name: block.array[part] for name, block in shared.items()}
     try:
-        env = _make(*recipe)
+        share = _Share(_make(*recipe), shared, part)
         pipe.send(None)
         while True:
             try:
-                what, seed = pipe.recv()
+                message = _received(pipe)
             except (EOFError, OSError):
                 break
-            if what == "reset":
-                mine["observations"][...] = env.reset(seed=seed)[0]
-            else:
-                _step(env, mine)
+            share.do(*message)
             pipe.send(None)
-        env.close()
+        share.env.close()
     except Exception as error:
         _report(pipe, error)
 
@@ -223,21 +261,12 @@ def _make(
     return make_family(name, **options).make(tasks, *rest)
 
 
-def _step(env: BatchedEnv, mine: Mapping[str, NDArray]) -> None:
-    observations, rewards, terminated, truncated, info = env.step(mine["actions"].copy())
-    mine["observations"][...], mine["rewards"][...] = observations, rewards
-    mine["terminated"][...], mine["truncated"][...] = terminated, truncated
-    # Where no lane of this process has ended its last observations are those that are shown, as in one process.
-    mine["final"][...] = info.get("final_obs", observations)
-
-
 def _report(pipe: Connection, error: Exception) -> None:
-    """Sends an exception to the parent, with the place where it was raised; one that cannot travel as its text."""
+    """Sends an exception to the parent with the place where it was raised; one that might not travel as its text."""
     where = f"raised in a process of a pool of environments:\n{traceback.format_exc()}"
-    error.add_note(where)
-    try:
-        pickle.loads(pickle.dumps(error))
-    except Exception:
+    if type(error).__module__ == IcrlError.__module__:
+        error.add_note(where)
+    else:
         error = RuntimeError(where)
     with suppress(OSError):
         pipe.send(error)
