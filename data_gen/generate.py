@@ -6,7 +6,6 @@ recording that was killed goes on with the shards that are missing.
 """
 
 import json
-import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -34,7 +33,8 @@ class GenerateConfig:
     family: str
     """The task family's name, as `icrl tasks` lists them; or your own, path/file.py:Class or package.module:Class."""
     learner: str
-    """The source learner's name: q-learning, ucb1, thompson, empirical-mean, noise-distillation, optimal, random."""
+    """The source learner's name: q-learning, ucb1, thompson, empirical-mean, lin-thompson, lin-ucb, psrl, opsrl,
+    posterior-greedy, noise-distillation, optimal, expert, random, zero-action."""
     episodes: int
     """Episodes that the learner lives through in each history."""
     family_options: dict[str, Any] = field(default_factory=dict)
@@ -84,6 +84,10 @@ class _Plan:
         first = shard * self.config.histories_per_shard
         return range(first, min(first + self.config.histories_per_shard, self.num_histories))
 
+    def lanes(self, tasks: Sequence[Any], histories: Sequence[int]) -> list[Any]:
+        """The task of each history."""
+        return [tasks[history % self.num_tasks] for history in histories]
+
 
 def generate(
     config: str | Path | GenerateConfig = "dark-room-q-learning",
@@ -110,10 +114,10 @@ def generate(
     tasks = split.named(config.split)
     if not tasks:
         raise UsageError(f"{config.family} has no {config.split} tasks with these options: choose another split")
-    _check_learner(config, tasks[:1])
     num_histories = len(tasks) * config.histories_per_task
     num_shards = -(-num_histories // config.histories_per_shard)
     plan = _Plan(config, out, len(tasks), num_histories, num_shards)
+    _check_learner(plan, tasks)
     if dry_run:
         _print_plan(plan, provenance)
         return out
@@ -190,16 +194,17 @@ def _resolve(config: GenerateConfig):
     return provenance, split
 
 
-def _check_learner(config: GenerateConfig, tasks: Sequence[Any]) -> None:
-    """Raises UsageError, before anything is written, where the learner cannot learn the family."""
+def _check_learner(plan: _Plan, tasks: Sequence[Any]) -> None:
+    """Raises UsageError, before anything is written, where the learner cannot learn a shard of the family."""
     import numpy as np
 
     from icrl.data_gen.learner import LearnerSetting
     from icrl.data_gen.learners import make_learner
     from icrl.envs import make_family
 
+    config, index = plan.config, plan.histories(0)
     family = make_family(config.family, **config.family_options)
-    setting = LearnerSetting(family, tasks, config.episodes, config.seed, np.zeros(1, np.int64))
+    setting = LearnerSetting(family, plan.lanes(tasks, index), config.episodes, config.seed, np.array(index))
     make_learner(config.learner, config.learner_options, setting)
 
 
@@ -208,10 +213,10 @@ def _record_shards(plan: _Plan, shards: Sequence[int]) -> Iterator[int]:
     from icrl.data_gen.learners import LEARNERS
     from icrl.data_gen.processes import spread
     from icrl.envs import FAMILIES
-    from icrl.processes import importable
+    from icrl.processes import cores, importable
 
     config = plan.config
-    workers = min(config.workers or os.cpu_count() or 1, len(shards))
+    workers = min(config.workers or cores(), len(shards))
     # A fresh process finds a family by its name, unless only this one was told of it.
     factories = (FAMILIES[config.family] if FAMILIES.is_added(config.family) else None, LEARNERS[config.learner])
     if workers > 1 and not importable(*factories):
@@ -257,7 +262,7 @@ def _record_shard(plan: _Plan, shard: int) -> int:
     index = plan.histories(shard)
     columns = record(
         family,
-        [tasks[history % plan.num_tasks] for history in index],
+        plan.lanes(tasks, index),
         config.learner,
         config.learner_options,
         episodes=config.episodes,

@@ -64,6 +64,12 @@ class QLearning:
         # Row n · S + s of one tall table: a row per (lane, observation), which one `take` gathers.
         self.table = np.zeros((num_lanes * int(np.prod(sizes)), self._num_actions))
         self._base_N = np.arange(num_lanes) * int(np.prod(sizes))
+        valid_N = setting.family.valid_actions(setting.tasks)
+        self._is_missing_NA = None
+        if valid_N is not None:
+            # An action that a task does not have is neither explored nor ever worth the most.
+            self._is_missing_NA = np.arange(self._num_actions) >= valid_N[:, None]
+            self.table[self._is_missing_NA.repeat(int(np.prod(sizes)), axis=0)] = -np.inf
         # The smallest integers that count the actions: the narrower, the faster to sum and compare.
         self._count_dtype = np.min_scalar_type(-self._num_actions - 1)
         self.step_size, self.discount = step_size, discount
@@ -84,6 +90,8 @@ class QLearning:
         value_NA = self.table.take(self._rows(observations), axis=0)
         best_NA = value_NA == value_NA.max(axis=1, keepdims=True)
         best_NA |= explore_N[:, None]
+        if self._is_missing_NA is not None:
+            best_NA &= ~self._is_missing_NA
         # The pick-th of the allowed actions, which are all of them where the lane explores.
         count_NA = best_NA.cumsum(axis=1, dtype=self._count_dtype)
         chosen_N = (pick_N * count_NA[:, -1]).astype(self._count_dtype)

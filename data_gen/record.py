@@ -4,13 +4,15 @@ Legend: N lanes (histories), T recorded rows of the batch, M transitions of all 
 """
 
 from collections.abc import Sequence
+from contextlib import closing
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from icrl.data_gen.learner import LearnerSetting
+from icrl.data_gen.learner import Learner, LearnerSetting
 from icrl.data_gen.learners import make_learner
+from icrl.envs.base import BatchedEnv
 from icrl.history import LearningHistory
 from icrl.spaces import storage_dtype
 from icrl.store_writer import HistoryColumns
@@ -36,19 +38,30 @@ def record(
             environment: the other lanes, and how many there are, do not matter.
     """
     index = np.asarray(index, np.int64)
-    env = family.make(tasks, seed, index)
     actor = make_learner(learner, learner_options, LearnerSetting(family, tasks, episodes, seed, index))
+    with closing(family.make(tasks, seed, index)) as env:
+        lengths, columns, num_final, final_observations = _live(family, env, actor, episodes, keep_every)
+    return HistoryColumns(
+        np.array([task.id for task in tasks], np.int64), index, lengths, num_final, *columns, final_observations
+    )
+
+
+def _live(family: TaskFamily, env: BatchedEnv, actor: Learner, episodes: int, keep_every: int) -> tuple:
+    """Has all lanes learn; gives the lanes' numbers of transitions kept and their columns, and the same of the final
+    observations."""
+    num_lanes = env.num_envs
     observation_dtype = storage_dtype(family.observation_space)
     action_dtype = storage_dtype(family.action_space)
-    episode = np.zeros(len(tasks), np.int32)
-    step = np.zeros(len(tasks), np.int32)
+    episode = np.zeros(num_lanes, np.int32)
+    step = np.zeros(num_lanes, np.int32)
     rows = _Rows(7)
     finals = _Rows(1)
 
     observations, _ = env.reset()
     while True:
         kept = (episode % keep_every == 0) & (episode < episodes)
-        actions = actor.act(observations)
+        # What is recorded is what was played, not what was asked for.
+        actions = env.played(actor.act(observations))
         following, rewards, terminated, truncated, info = env.step(actions)
         done = terminated | truncated
         ended = bool(done.any())
@@ -82,9 +95,7 @@ def record(
 
     lengths, columns = rows.lane_major()
     num_final, (final_observations,) = finals.lane_major()
-    return HistoryColumns(
-        np.array([task.id for task in tasks], np.int64), index, lengths, num_final, *columns, final_observations
-    )
+    return lengths, columns, num_final, final_observations
 
 
 def record_histories(

@@ -1,7 +1,7 @@
 """`icrl evaluate`: prompts a frozen model on tasks of one split and measures what it learns there.
 
-1. the run: its provenance, tasks and model; 2. the rollout; 3. the source learner on the same tasks; 4. the measures;
-5. the files, `summary.json` last: a folder without it is not a whole evaluation.
+1. the run: its provenance, tasks and model; 2. the anchors; 3. the rollout; 4. the source learner on the same tasks,
+and the measures; 5. the files, `summary.json` last: a folder without it is not a whole evaluation.
 """
 
 import json
@@ -18,13 +18,13 @@ from icrl.envs.pool import make_pooled
 from icrl.errors import CheckpointError, UsageError
 from icrl.eval.bootstrap import resample
 from icrl.eval.config import EMPTY_PROMPT, EvaluateConfig
-from icrl.eval.measures import pull_regret
+from icrl.eval.measures import comparable, has_regret, pull_regret
 from icrl.eval.rollout import Agent, Lane, Rollout, rollout
 from icrl.eval.summary import Evaluation, make_summary
 from icrl.files import commit, temporary_name, write_json
 from icrl.progress import progress
 from icrl.provenance import PROVENANCE_FILE, Provenance, read_provenance, read_split
-from icrl.tasks import SPLIT_NAMES, Task, TaskFamily
+from icrl.tasks import SPLIT_NAMES, Anchors, Task, TaskFamily
 
 SUMMARY_FILE, REPORT_FILE, SCORES_FILE, CONFIG_FILE = "summary.json", "report.html", "scores.parquet", "config.yaml"
 CURVE_FILES = ("adaptation_curve.svg", "adaptation_curve.png")
@@ -71,11 +71,12 @@ def evaluate(
     if dry_run:
         return _plan(run, out, settings, family, tasks, provenance)
 
-    # 2. The rollout.
+    # 2. The anchors, first since they can fail. 3. The rollout.
+    anchors = _anchors(family, tasks)
     result = _roll_out(agent, family, tasks, settings, provenance)
 
-    # 3. The references. 4. The measures.
-    evaluation = _measure(result, family, tasks, settings, provenance, model)
+    # 4. The references and the measures.
+    evaluation = _measure(result, family, tasks, anchors, settings, provenance, model)
     summary = make_summary(evaluation)
 
     # 5. The files.
@@ -202,6 +203,14 @@ def _plan(
     return plan
 
 
+def _anchors(family: TaskFamily, tasks: list[Task]) -> Anchors:
+    stated = family.anchors(tasks)
+    anchors = comparable(family, stated)
+    if stated.known and not anchors.known:
+        _say("the scripted expert is no better than random actions on some of these tasks: returns stay as they are")
+    return anchors
+
+
 def _roll_out(
     agent: Agent, family: TaskFamily, tasks: list[Task], config: EvaluateConfig, provenance: Provenance
 ) -> Rollout:
@@ -238,13 +247,13 @@ def _measure(
     result: Rollout,
     family: TaskFamily,
     tasks: list[Task],
+    anchors: Anchors,
     config: EvaluateConfig,
     provenance: Provenance,
     model: dict[str, Any],
 ) -> Evaluation:
-    anchors = family.anchors(tasks)
     regret = None
-    if family.horizon == 1:
+    if has_regret(family, anchors):
         rows = [[result.histories[s, n] for n in range(len(tasks))] for s in range(config.seeds)]
         regret = np.stack([pull_regret(family, tasks, row, anchors.optimum) for row in rows])
     source = None
@@ -252,7 +261,9 @@ def _measure(
         from icrl.eval.references import run_source
 
         with progress(f"{provenance.learner} on the same tasks", config.seeds * len(tasks), unit="tasks") as advance:
-            source = run_source(provenance, family, tasks, seeds=config.seeds, seed=config.seed, advance=advance)
+            source = run_source(
+                provenance, family, tasks, anchors, seeds=config.seeds, seed=config.seed, advance=advance
+            )
     draws = resample(config.seeds, len(tasks), config.bootstrap, config.seed)
     # The prior is that of the family's own tasks, and an agent with a prompt knows more.
     of_prior = config.split in SPLIT_NAMES and config.prompt == EMPTY_PROMPT

@@ -4,6 +4,7 @@ Zero-shot, last five, gain and area under the curve are one number per seed and 
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,6 @@ from icrl.history import LearningHistory
 from icrl.tasks import Anchors, Task, TaskFamily
 
 LAST = 5
-MEASURES = ("zero_shot", "last5", "gain", "auc")
 
 
 def measure(returns: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
@@ -24,6 +24,14 @@ def measure(returns: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
     """
     zero_shot, last5 = returns[..., 0], returns[..., -LAST:].mean(axis=-1)
     return {"zero_shot": zero_shot, "last5": last5, "gain": last5 - zero_shot, "auc": returns.mean(axis=-1)}
+
+
+def comparable(family: TaskFamily, anchors: Anchors) -> Anchors:
+    """The anchors, without their optimum where it is a script's that random actions match on one of the tasks: nothing
+    can be said in shares of what it gains."""
+    if anchors.known and family.best_policy != "optimum" and (anchors.optimum <= anchors.random).any():
+        return replace(anchors, optimum=np.full_like(anchors.optimum, np.nan))
+    return anchors
 
 
 def normalise(returns: NDArray[np.float64], anchors: Anchors) -> NDArray[np.float64]:
@@ -61,21 +69,25 @@ def summarise(returns: NDArray[np.float64], resamples: Resamples) -> dict[str, d
     return {name: describe(values, resamples) for name, values in measure(returns).items()}
 
 
+def has_regret(family: TaskFamily, anchors: Anchors) -> bool:
+    """Whether an episode is a pull whose regret can be told."""
+    return family.horizon == 1 and anchors.known
+
+
 def pull_regret(
     family: TaskFamily, tasks: Sequence[Task], histories: Sequence[LearningHistory], optimum: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Regret of every episode of one step: best expected reward less that of the arm pulled, shape `(N, K)`.
 
-    Where the family knows its arms' means (`family.means`) the expected reward of the arm counts, which takes the
-    noise of the payments out; else the payment itself.
+    Where the family does not know what its arms pay on average (`TaskFamily.expected_regret`) the payment itself
+    counts, with its noise.
 
     Args:
         histories: one per task, all of K episodes.
         optimum: expected reward of the best arm, shape `(N,)`.
     """
-    if hasattr(family, "means"):
-        action_NK = np.stack([history.actions for history in histories]).astype(np.int64)
-        earned_NK = np.take_along_axis(family.means(tasks), action_NK, axis=1)
-    else:
-        earned_NK = np.stack([history.rewards for history in histories]).astype(np.float64)
-    return optimum[:, None] - earned_NK
+    rows = []
+    for task, history, best in zip(tasks, histories, optimum, strict=True):
+        expected = family.expected_regret(task, history)
+        rows.append(best - history.rewards.astype(np.float64) if expected is None else expected)
+    return np.stack(rows)

@@ -4,12 +4,15 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from icrl.config import first_difference
 from icrl.errors import DatasetError
 from icrl.history import LearningHistory
 from icrl.provenance import Provenance
 from icrl.spaces import describe_space
 from icrl.store import HistoryStore
-from icrl.tasks import Task
+from icrl.tasks import SPLIT_NAMES, Task
+
+AGAIN = "record the prompt with the options that the model's data has"
 
 
 def read_prompts(
@@ -78,3 +81,12 @@ def _check_alike(path: str | Path, prompt: Provenance, trained: Provenance) -> N
             f"{path} is of {prompt.family}, the model was trained on {trained.family}: "
             f"take the prompt from data of {trained.family}"
         )
+    for what in ("family_version", "horizon"):
+        got, expected = getattr(prompt, what), getattr(trained, what)
+        if got != expected:
+            raise DatasetError(f"{path} has {what} {got}, the model was trained with {expected}: {AGAIN}")
+    ours, theirs = (
+        {name: value for name, value in p.family_options.items() if name not in SPLIT_NAMES} for p in (prompt, trained)
+    )
+    if difference := first_difference(theirs, ours):
+        raise DatasetError(f"{path} is of {prompt.family} with other options ({difference}): {AGAIN}")

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from icrl.data_gen.record import record_histories
-from icrl.eval.measures import pull_regret
+from icrl.eval.measures import has_regret, pull_regret
 from icrl.provenance import Provenance
 from icrl.seeding import derive_seed
-from icrl.tasks import Task, TaskFamily
+from icrl.tasks import Anchors, Task, TaskFamily, lane_numbers
 
 TRANSITIONS_AT_ONCE = 4_000_000
 """Bounds the memory of a comparison over many tasks; 20 bytes each are usual."""
@@ -31,7 +31,7 @@ class SourceRun:
     returns: NDArray[np.float64]
     """Shape `(S, N, E)`: all of its own episodes."""
     regret: NDArray[np.float64] | None
-    """Shape `(S, N, E)`, where an episode is a single pull."""
+    """Shape `(S, N, E)`, where an episode is a single pull of arms whose best is known."""
 
     @property
     def recorded(self) -> NDArray[np.float64]:
@@ -43,6 +43,7 @@ def run_source(
     provenance: Provenance,
     family: TaskFamily,
     tasks: Sequence[Task],
+    anchors: Anchors,
     *,
     seeds: int,
     seed: int,
@@ -54,10 +55,9 @@ def run_source(
     recorded history.
     """
     base = derive_seed(seed, "source learner")
-    optimum = family.anchors(tasks).optimum
     shape = (seeds, len(tasks), provenance.episodes)
     returns = np.zeros(shape)
-    regret = np.zeros(shape) if family.horizon == 1 else None
+    regret = np.zeros(shape) if has_regret(family, anchors) else None
     chunk = max(1, TRANSITIONS_AT_ONCE // (provenance.episodes * family.horizon))
     for s, part in _parts(seeds, len(tasks), chunk):
         chosen = tasks[part]
@@ -69,11 +69,11 @@ def run_source(
             episodes=provenance.episodes,
             keep_every=1,
             seed=base,
-            index=[s * 2**32 + task.id for task in chosen],
+            index=lane_numbers(s, chosen),
         )
         returns[s, part] = [history.episode_returns() for history in histories]
         if regret is not None:
-            regret[s, part] = pull_regret(family, chosen, histories, optimum[part])
+            regret[s, part] = pull_regret(family, chosen, histories, anchors.optimum[part])
         if advance is not None:
             advance(len(chosen))
     return SourceRun(provenance.learner, provenance.learner_options, provenance.keep_every, returns, regret)

@@ -156,8 +156,13 @@ def _curve_text(e: Evaluation) -> str:
     return text
 
 
+def _knows_arms(e: Evaluation) -> bool:
+    return e.regret is not None and e.family.expected_regret(e.tasks[0], e.rollout.histories[0, 0]) is not None
+
+
 def _regret_text(e: Evaluation, summary: dict[str, Any]) -> str:
-    text = "Regret adds up, pull by pull, what the best arm would have paid on average beyond the arm that was pulled."
+    earned = "the arm that was pulled pays on average" if _knows_arms(e) else "was paid"
+    text = f"Regret adds up, pull by pull, what the best arm pays on average beyond what {earned}."
     if ratio := summary["regret"].get("ratio"):
         text += (
             f" Over {summary['regret']['pulls']} pulls the model's is {ratio['mean']:.2f} times its source learner's "
@@ -179,7 +184,7 @@ def _heat_text(e: Evaluation) -> str:
     return (
         f"One row per task, the quickest to be learned on top; from left to right its {_unit(e)}s, averaged over "
         f"{e.config.seeds} seeds. {scale}"
-        + (" Each pull counts as what its arm pays on average." if e.regret is not None else "")
+        + (" Each pull counts as what its arm pays on average." if _knows_arms(e) else "")
     )
 
 
@@ -196,10 +201,7 @@ def _pictures(e: Evaluation) -> str:
         f"From the first {_unit(e)} to the last on {escape(task_name(e.tasks[n]))}: of the tasks, the one that is "
         "learned neither quickly nor slowly, the median. "
     )
-    if e.family.horizon == 1:
-        text += "Bars are the arms' true means, darker the more often pulled; the best arm is outlined."
-    elif e.family.observation_space.shape == (2,):
-        text += "Each path runs from dark to bright. The coloured cells are invisible to the model."
+    text += e.family.picture_shows
     return _section("One task, as it happened", text, f'<div class="pictures">{"".join(cards)}</div>')
 
 
@@ -279,16 +281,25 @@ def _glossary(e: Evaluation) -> str:
     words = [
         ("In-context learning", "The model's weights are frozen. It gets better because its input grows: the actions, "
                                 "rewards and observations of its earlier episodes on the task are in its context."),
-        ("Held-out task", "A task of the test split. The model has seen no history of it, nor was it chosen by it."),
         ("Return", "The sum of an episode's rewards."),
         ("Random", "What uniformly random actions earn on average, "
                    f"{'measured' if e.anchors.measured else 'computed exactly'}."),
-        ("Optimum", "What the best policy earns that is told the task. Nobody who must find the task out can earn it "
-                    "in the first episode."),
         ("Source learner", "The ordinary learning algorithm whose histories the model was trained on. Here it learns "
                            "the same tasks from scratch."),
         ("Context", "How much the model reads at once. When it is full, the newest part is kept and acting goes on."),
     ]  # fmt: skip
+    if e.config.split == "test":
+        words.append(
+            (
+                "Held-out task",
+                "A task of the test split. The model has seen no history of it, nor was it chosen by it.",
+            )
+        )
+    if e.anchors.known and e.family.best_policy == "optimum":
+        meaning = "What the best policy earns that is told the task. Nobody who must find the task out can earn it in "
+        words.append(("Optimum", f"{meaning}the first episode."))
+    elif e.anchors.known:
+        words.append(("Scripted expert", "A program that is told the task, and good at it; a better one may exist."))
     if e.family.horizon == 1:
         words.append(("Pull", "One choice of an arm: an episode of one step. A trial is a row of pulls on one task."))
     return '<dl class="glossary">' + "".join(f"<dt>{escape(w)}</dt><dd>{escape(m)}</dd>" for w, m in words) + "</dl>"

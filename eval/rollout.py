@@ -5,6 +5,7 @@ Suffixes: S seeds, N tasks, K episodes, L = S × N lanes (lane = s × N + n).
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -16,7 +17,7 @@ from icrl.errors import UsageError
 from icrl.history import LearningHistory
 from icrl.seeding import derive_seed
 from icrl.spaces import storage_dtype
-from icrl.tasks import Task, TaskFamily
+from icrl.tasks import Task, TaskFamily, lane_numbers
 
 Lane = tuple[int, int]
 """(seed, task), both counted from 0."""
@@ -34,8 +35,8 @@ class Agent(Protocol):
     ) -> None:
         """Forgets everything; lane i draws from the streams of (seed, index[i]) and begins with prompts[i]."""
 
-    def act(self, observations: NDArray) -> NDArray[np.int64]:
-        """Actions `(L,)` for the observations `(L, *observation_shape)`."""
+    def act(self, observations: NDArray) -> NDArray:
+        """Actions `(L, *action_shape)`, within the bounds of a Box, for the observations `(L, *observation_shape)`."""
 
     def observe(self, rewards: NDArray, terminated: NDArray, truncated: NDArray) -> None:
         """The environments' answer to the last `act`, each `(L,)`."""
@@ -91,37 +92,36 @@ def rollout(
     lanes_task = list(tasks) * seeds
     num_lanes = len(lanes_task)
     # What a lane is, rather than where it stands: that makes it independent of the batch.
-    index_L = np.repeat(np.arange(seeds), len(tasks)) * 2**32 + np.array([task.id for task in lanes_task])
+    index_L = lane_numbers(np.repeat(np.arange(seeds), len(tasks)), lanes_task)
     base = derive_seed(seed, "evaluation")
     tape = _Tape(family, [s * len(tasks) + n for s, n in record])
 
     start = time.perf_counter()
-    env = (make or family.make)(lanes_task, base, index_L)
-    agent.reset(num_lanes, seed=base, index=index_L, prompts=prompts)
-    observations, _ = env.reset()
-    return_LK = np.zeros((num_lanes, episodes))
-    running_L = np.zeros(num_lanes)
-    count_L = np.zeros(num_lanes, np.int64)
-    steps, unfinished = 0, num_lanes
-    while unfinished:
-        action_L = agent.act(observations)
-        following, reward_L, terminated_L, truncated_L, info = env.step(action_L)
-        agent.observe(reward_L, terminated_L, truncated_L)
-        tape.write(observations, action_L, reward_L, terminated_L, truncated_L, info.get("final_obs"))
-        observations = following
-        running_L += reward_L
-        steps += 1
-        done_L = terminated_L | truncated_L
-        if done_L.any():
-            counted = np.flatnonzero(done_L & (count_L < episodes))
-            return_LK[counted, count_L[counted]] = running_L[counted]
-            count_L[counted] += 1
-            running_L[done_L] = 0.0
-            unfinished = int(np.count_nonzero(count_L < episodes))
-            if advance is not None and len(counted):
-                advance(len(counted))
+    with closing((make or family.make)(lanes_task, base, index_L)) as env:
+        agent.reset(num_lanes, seed=base, index=index_L, prompts=prompts)
+        observations, _ = env.reset()
+        return_LK = np.zeros((num_lanes, episodes))
+        running_L = np.zeros(num_lanes)
+        count_L = np.zeros(num_lanes, np.int64)
+        steps, unfinished = 0, num_lanes
+        while unfinished:
+            action_L = agent.act(observations)
+            following, reward_L, terminated_L, truncated_L, info = env.step(action_L)
+            agent.observe(reward_L, terminated_L, truncated_L)
+            tape.write(observations, action_L, reward_L, terminated_L, truncated_L, info.get("final_obs"))
+            observations = following
+            running_L += reward_L
+            steps += 1
+            done_L = terminated_L | truncated_L
+            if done_L.any():
+                counted = np.flatnonzero(done_L & (count_L < episodes))
+                return_LK[counted, count_L[counted]] = running_L[counted]
+                count_L[counted] += 1
+                running_L[done_L] = 0.0
+                unfinished = int(np.count_nonzero(count_L < episodes))
+                if advance is not None and len(counted):
+                    advance(len(counted))
     seconds = time.perf_counter() - start
-    env.close()
 
     histories = {
         divmod(lane, len(tasks)): tape.history(row, lanes_task[lane], lane // len(tasks), episodes)

@@ -5,6 +5,7 @@ are not installed; `python benchmarks/catalogue.py` makes it again. Naming a fam
 """
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -59,8 +60,16 @@ def catalogue() -> list[dict[str, Any]]:
     """All families: the built-in ones as shipped, plug-ins and those of the program at hand as they are here."""
     from icrl.envs import FAMILIES
 
-    known = shipped()
-    return [known.get(name) or describe_family(name) for name in FAMILIES if name in known or not FAMILIES.extra(name)]
+    known, found = shipped(), []
+    for name in FAMILIES:
+        if name in known:
+            found.append(known[name])
+        elif not FAMILIES.extra(name):
+            try:
+                found.append(describe_family(name))
+            except Exception as error:  # Whatever a plug-in does wrong, the others are listed.
+                print(f"icrl: {name} cannot be described: {type(error).__name__}: {error}", file=sys.stderr)
+    return found
 
 
 def main(argv: Sequence[str]) -> int:
@@ -89,9 +98,7 @@ def main(argv: Sequence[str]) -> int:
 
 def _in_words(family: Mapping[str, Any]) -> str:
     tasks = family["tasks"]
-    anchors = " · ".join(
-        f"{name} {anchor['mean']:.4g} ± {anchor['standard_error']:.1g}" for name, anchor in family["anchors"].items()
-    )
+    anchors = " · ".join(f"{name} {_with_error(**anchor)}" for name, anchor in family["anchors"].items())
     measured = " (measured)" if family["anchors_measured"] else ""
     beyond = "; ".join(f"{name}: {what}" for name, what in family["out_of_distribution"].items()) or "none"
     options = ", ".join(f"{key}={value}" for key, value in family["options"].items())
@@ -105,6 +112,14 @@ def _in_words(family: Mapping[str, Any]) -> str:
         f"    anchors  {anchors}{measured}\n"
         f"    options  {options}"
     )
+
+
+def _with_error(mean: float, standard_error: float) -> str:
+    """ "-21.9 ± 0.7": both to the error's first digit; without an error that is only the sums' rounding."""
+    if standard_error <= 1e-9 * max(1.0, abs(mean)):
+        return f"{mean:.4g}"
+    digits = max(0, -int(np.floor(np.log10(standard_error))))
+    return f"{mean:,.{digits}f} ± {standard_error:,.{digits}f}"
 
 
 def _print_presets() -> None:

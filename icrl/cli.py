@@ -4,6 +4,7 @@ Nothing heavy is imported before a command is known, so that `icrl --help` answe
 """
 
 import errno
+import os
 import sys
 from argparse import ArgumentParser
 from collections.abc import Callable, Sequence
@@ -80,6 +81,10 @@ def run_main(main_function: Callable[[Sequence[str]], int | None], argv: Sequenc
     except IcrlError as error:
         print(f"icrl: {error}", file=sys.stderr)
         return 1
+    except BrokenPipeError:
+        # `icrl tasks | head` has seen enough. What is left in the buffer has nowhere to go, at the end either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
             raise

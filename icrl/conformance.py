@@ -79,9 +79,9 @@ class Subject:
         policy = uniform_policy(self.family, self.lanes(count), seed=0)
         return np.stack([policy.act(np.zeros(count)) for _ in range(steps)])
 
-    def roll(self, env: Any, actions: NDArray) -> dict[str, NDArray]:
+    def roll(self, env: Any, actions: NDArray, seed: int | None = None) -> dict[str, NDArray]:
         """Steps through the actions: observations `(T + 1, N, …)`, the rest `(T, N, …)`, "final" 0 inside episodes."""
-        observations, _ = env.reset()
+        observations, _ = env.reset(seed=seed)
         rows: dict[str, list] = {"observations": [observations], "rewards": [], "terminated": [], "truncated": []}
         rows["final"] = []
         for action in actions:
@@ -124,21 +124,29 @@ def spaces(subject: Subject) -> None:
 
 
 def seeding(subject: Subject) -> None:
-    """the same seed gives the same run, and reset(seed) restarts it"""
+    """the same seed gives the same run, another seed another one, and reset(seed) restarts it"""
     family = subject.family
-    count = subject.affordable(5, 4 * family.horizon)
-    actions = subject.actions(min(2 * family.horizon, 400), count)
-    first = subject.roll(family.make(subject.lanes(count), seed=3), actions)
-    env = family.make(subject.lanes(count), seed=4)
-    subject.roll(env, actions[:3])
-    again = subject.roll(family.make(subject.lanes(count), seed=3), actions)
+    count = subject.affordable(5, 8 * family.horizon)
+    tasks = [subject.tasks[0]] * count
+    # The same actions in every lane: where lanes of one task differ, something is drawn.
+    actions = np.repeat(subject.actions(min(2 * family.horizon, 400), 1), count, axis=1)
+    first = subject.roll(family.make(tasks, seed=3), actions)
+    env = family.make(tasks, seed=4)
+    other = subject.roll(env, actions)
+    again = subject.roll(family.make(tasks, seed=3), actions)
     for key in first:
         expect(np.array_equal(first[key], again[key]), f"two runs of seed 3 differ in {key}: a global generator?")
-    seeded, _ = env.reset(seed=3)
+    is_drawn = any((first[key][:, :1] != first[key]).any() for key in first)
     expect(
-        np.array_equal(seeded, first["observations"][0]),
-        "reset(seed=3) starts otherwise than an environment made with seed 3",
+        not is_drawn or any(not np.array_equal(first[key], other[key]) for key in first),
+        "lanes of one task differ, and runs of two seeds do not: `make` leaves its seed unused",
     )
+    seeded = subject.roll(env, actions, seed=3)
+    for key in first:
+        expect(
+            np.array_equal(first[key], seeded[key]),
+            f"after reset(seed=3) the run differs in {key} from that of an environment made with seed 3",
+        )
 
 
 def lanes_are_independent(subject: Subject) -> None:
@@ -164,12 +172,18 @@ def endings(subject: Subject) -> None:
     count = subject.affordable(50, steps)
     out = subject.roll(family.make(subject.lanes(count), seed=0), subject.actions(steps, count))
     expect(not (out["terminated"] & out["truncated"]).any(), "a step is both terminated and truncated")
-    played = np.zeros(count, int)
+    played, cut_after = np.zeros(count, int), set()
     for terminated, truncated in zip(out["terminated"], out["truncated"], strict=True):
         played += 1
         late = (played >= family.horizon) & ~terminated & ~truncated
         expect(not late.any(), f"an episode goes on after its horizon of {family.horizon} steps")
+        cut_after.update(played[truncated].tolist())
         played[terminated | truncated] = 0
+    expect(
+        len(cut_after) != 1 or cut_after == {family.horizon},
+        f"every episode is truncated after {min(cut_after, default=0)} steps, and the horizon is {family.horizon}: "
+        "make them one (a time limit of the environment's own?)",
+    )
 
 
 def arrays_are_given_away(subject: Subject) -> None:
@@ -284,7 +298,8 @@ def anchors(subject: Subject) -> None:
         return
     checks = [("random", found.random, lambda lanes, streams: UniformActions(family, lanes, streams))]
     if known.all():
-        checks.append(("optimum", found.optimum, lambda lanes, streams: family.reference_policy("optimal", lanes)))
+        best = family.policy_kinds[0]
+        checks.append(("optimum", found.optimum, lambda lanes, streams: family.reference_policy(best, lanes)))
     episodes = max(2, subject.affordable(20_000, family.horizon) // count) if family.horizon > 1 else 200
     for name, stated, policy in checks:
         earned = measured_returns(family, tasks, policy, episodes)

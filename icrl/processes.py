@@ -20,6 +20,11 @@ def importable(*things: Any) -> bool:
         return False
 
 
+def cores() -> int:
+    """The cores that this process may use: fewer than the machine has, where a scheduler has pinned it."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 @contextmanager
 def fresh_processes() -> Iterator[None]:
     """Processes that are started in here with the method "spawn" have one thread each, and do not run the user's

@@ -10,7 +10,7 @@ from icrl.envs import make_family
 from icrl.envs.episodes import policy_history, uniform_policy
 from icrl.errors import UsageError
 from icrl.files import commit, temporary_name
-from icrl.tasks import ReferencePolicy, Task, TaskFamily
+from icrl.tasks import ReferencePolicy, Task, TaskFamily, check_count
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -49,12 +49,13 @@ def show(
     out = Path(out)
     if out.suffix not in SUFFIXES:
         raise UsageError(f"--out {out}: expected a file that ends in {', '.join(SUFFIXES)}")
-    if tasks < 1 or (episodes is not None and episodes < 1):
-        raise UsageError(f"tasks={tasks}, episodes={episodes}: expected at least one of each")
+    check_count("tasks", tasks, at_least=1)
+    check_count("episodes", 1 if episodes is None else episodes, at_least=1)
     made = make_family(family, **(options or {}))
-    kind = policy or (*made.policy_kinds, RANDOM)[0]
-    if kind != RANDOM:
-        made.check_policy_kind(kind)
+    kinds = (*made.policy_kinds, RANDOM)
+    kind = policy or kinds[0]
+    if kind not in kinds:
+        raise UsageError(f"{made.name} has no policy {kind!r}; choose from {', '.join(kinds)}")
     chosen = _spread(made.split(seed).named(split), tasks)
     if not chosen:
         raise UsageError(f"{made.name} has no {split} tasks with these options: choose another split")
@@ -62,7 +63,8 @@ def show(
     out.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_name(out)
     try:
-        figure.savefig(temporary, format=out.suffix[1:], dpi=160, facecolor="white")
+        cut = {"bbox_inches": "tight", "pad_inches": 0.06}  # Long captions stand beyond the figure's edge.
+        figure.savefig(temporary, format=out.suffix[1:], dpi=160, facecolor="white", **cut)
         commit(temporary, out)
     finally:
         temporary.unlink(missing_ok=True)
@@ -77,7 +79,9 @@ def main(argv: Sequence[str]) -> int:
     add_family_arguments(parser)
     parser.add_argument("--out", metavar="FILE", help="the picture, .png, .svg or .pdf (default: FAMILY.png)")
     parser.add_argument("--tasks", type=int, default=4, help="panels (default: 4)")
-    parser.add_argument("--split", default="test", help="whose tasks: test, train, or an out-of-distribution set")
+    parser.add_argument(
+        "--split", default="test", help="test, validation, train, or an out-of-distribution set (default: test)"
+    )
     parser.add_argument("--policy", help="a reference policy, or random (default: the family's best)")
     parser.add_argument("--episodes", type=int, help="of each task (default: 1; of a bandit 60 pulls)")
     parser.add_argument("--seed", type=int, default=0, help="of the split and the environments (default: 0)")

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from icrl.errors import UsageError, did_you_mean
 
@@ -131,6 +131,8 @@ class TaskFamily(ABC):
     """What differs between tasks. A class states all that can; one built with `hold` has fewer."""
     ood_sets: Mapping[str, str] = MappingProxyType({})
     """The out-of-distribution sets of `split`: name, and in a few words what lies outside the training tasks."""
+    picture_shows: str = ""
+    """What the marks in the pictures of `draw` mean, in a sentence; empty where it needs no words."""
     policy_kinds: tuple[str, ...] = ("optimal",)
     """Kinds of `reference_policy`, the best first: "optimal", or "expert" where it is a script's; may be empty."""
 
@@ -194,6 +196,11 @@ class TaskFamily(ABC):
         """What `bayes_optimal` gives for that many episodes: "Bayes-optimal", or the name of another rule."""
         return "Bayes-optimal"
 
+    def expected_regret(self, task: Task, history: "LearningHistory") -> NDArray[np.float64] | None:
+        """Where an episode is one pull: what the best arm pays on average beyond the arm that was pulled, shape
+        `(T,)`; None where the family does not know what its arms pay."""
+        return None
+
     def valid_actions(self, tasks: Sequence[Task]) -> NDArray[np.int64] | None:
         """How many of the actions 0, 1, … mean something in each task, shape `(N,)`; None where all do."""
         return None
@@ -228,6 +235,8 @@ def varying_axes(name: str, axes: Sequence[Axis], hold: Sequence[str]) -> tuple[
     """
     if isinstance(hold, str):
         hold = [hold]
+    if not isinstance(hold, Sequence):
+        raise UsageError(f"hold={hold!r}: expected a list of axes out of {', '.join(axes)}")
     for axis in hold:
         if axis not in axes:
             raise UsageError(f"{name} cannot hold {axis!r}{did_you_mean(axis, axes)}; it varies {', '.join(axes)}")
@@ -241,6 +250,24 @@ def check_count(name: str, value: int, at_least: int) -> None:
     """Raises UsageError where the option `name` is below `at_least`."""
     if value < at_least:
         raise UsageError(f"{name}={value} is too small: expected at least {at_least}")
+
+
+def lane_numbers(repeat: ArrayLike, tasks: Sequence[Task]) -> NDArray[np.int64]:
+    """Stream numbers of lanes, shape `(N,)`: of the how-manieth lane on which task each is, wherever it stands.
+
+    Args:
+        repeat: a number from 0, or one for each task.
+        tasks: N, whose ids are below 2³².
+    """
+    return np.asarray(repeat) * 2**32 + np.array([task.id for task in tasks], np.int64)
+
+
+def split_sizes(train: int, validation: int, test: int) -> dict[str, int]:
+    """`num_tasks` of a family; raises UsageError where a split is too small."""
+    check_count("train", train, at_least=1)
+    check_count("validation", validation, at_least=0)
+    check_count("test", test, at_least=1)
+    return {"train": train, "validation": validation, "test": test}
 
 
 def ood_numbers(position: int, count: int) -> NDArray[np.int64]:

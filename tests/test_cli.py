@@ -9,6 +9,7 @@ import time
 import pytest
 
 from icrl import cli, progress
+from icrl.envs import FAMILIES
 from icrl.errors import DatasetError, UsageError
 from icrl.files import write_atomically
 
@@ -109,3 +110,20 @@ def test_a_failed_write_leaves_the_old_file_and_no_leftover(tmp_path, monkeypatc
         write_atomically(path, "new")
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_plug_in_that_fails_does_not_hide_the_others(monkeypatch, capsys):
+    """Kills: a list of families that ends in the traceback of somebody's plug-in."""
+    monkeypatch.setitem(FAMILIES._entries, "broken-plug-in", lambda: 1 / 0)
+    assert cli.main(["tasks"]) == 0
+    out, err = capsys.readouterr()
+    assert "dark-room@1" in out
+    assert "broken-plug-in cannot be described: ZeroDivisionError" in err
+
+
+def test_a_reader_who_has_seen_enough():
+    """Kills: `icrl tasks | head -1` that ends in a traceback."""
+    command = f"{sys.executable} -m icrl tasks | head -1"
+    shown = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert shown.stderr == ""
+    assert shown.stdout.startswith("An anchor")

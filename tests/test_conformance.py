@@ -33,7 +33,7 @@ class Room(DarkRoom):
         return split
 
     def make(self, tasks, seed, index=None):
-        return RoomEnv(self, tasks, seed, index)
+        return RoomEnv(self, tasks, 0 if self.fault == "unused seed" else seed, index)
 
     def anchors(self, tasks):
         found = super().anchors(tasks)
@@ -49,8 +49,15 @@ class RoomEnv(DarkRoomEnv):
         super().__init__(family, *args)
         self.fault = family.fault
 
+    def reset(self, *, seed=None, options=None):
+        return super().reset(seed=None if self.fault == "stubborn reset" else seed)
+
     def _advance(self, actions):
         rewards, terminated = super()._advance(actions)
+        if self.fault in ("unused seed", "stubborn reset"):
+            rewards = rewards + self.streams.uniform().astype(np.float32)
+        if self.fault == "cut":
+            self._cut_N = self.steps >= 2
         if self.fault == "type":
             rewards = rewards.astype(np.float64)
         if self.fault == "global generator":
@@ -103,9 +110,12 @@ def test_a_sound_family_passes(room, capsys):
         ("outside", "spaces"),
         ("no final", "spaces"),
         ("global generator", "seeding"),
+        ("unused seed", "seeding"),
+        ("stubborn reset", "seeding"),
         ("batch sum", "lanes_are_independent"),
         ("both", "endings"),
         ("endless", "endings"),
+        ("cut", "endings"),
         ("view", "arrays_are_given_away"),
         ("any action", "wrong_actions"),
         ("global split", "splits"),
@@ -126,6 +136,12 @@ def test_a_broken_promise_is_found(room, monkeypatch, fault, check):
         assert check_family("room", show=lambda line: None) == [check]
 
 
+def test_the_optimum_of_an_expert_is_the_experts(room, monkeypatch):
+    """Kills: a check that asks a family for a kind of policy that it does not have."""
+    monkeypatch.setattr(Room, "policy_kinds", ("expert",))
+    next(c for c in CHECKS if c.__name__ == "anchors")(Subject("room"))
+
+
 def test_show_makes_a_picture(tmp_path):
     """Kills: a picture that needs a screen; a suffix that matplotlib does not know; a half-written file."""
     for out in ("room.png", "room.svg"):
@@ -138,9 +154,10 @@ def test_show_makes_a_picture(tmp_path):
     ("arguments", "message"),
     [
         (["dark-room", "--out", "room.jpeg"], "ends in .png, .svg, .pdf"),
-        (["dark-room", "--policy", "best"], "choose from optimal"),
+        (["dark-room", "--policy", "best"], "choose from optimal, random"),
         (["dark-room", "--split", "tset"], "did you mean 'test'"),
-        (["dark-room", "--tasks", "0"], "at least one"),
+        (["dark-room", "--tasks", "0"], "tasks=0 is too small"),
+        (["dark-room", "--episodes", "0"], "episodes=0 is too small"),
         (["dark-room", "--option", "size"], "expected NAME=VALUE"),
         (["dark-room", "--option", "sise=3"], "did you mean 'size'"),
     ],

@@ -177,6 +177,10 @@ def test_actions_that_a_task_lacks_do_nothing_and_are_not_chosen_at_random():
     env = wide.make(tasks, seed=0)
     before, _ = env.reset()
     after, rewards, *_ = env.step(np.full(len(tasks), 50))
+    small = make_family("dark-room-macro", num_actions=8, largest=75)
+    few = [t for seed in range(4) for t in small.split(seed).test if t.params["goal"] == [4, 4]]
+    assert few
+    assert (small.reference_policy("optimal", few).act(np.full((len(few), 2), 4)) < small.valid_actions(few)).all()
     at_start = np.array([task.params["goal"] == [4, 4] for task in tasks])
     assert np.array_equal(after, before)
     assert np.array_equal(rewards > 0, at_start)

@@ -1,6 +1,7 @@
 """`icrl evaluate` from a run folder to its files, with a tiny untrained model."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,8 @@ import torch
 
 from icrl.cli import main
 from icrl.data_gen.generate import generate
+from icrl.envs.bandit import Bandit
+from icrl.envs.dark_room import DarkRoom
 from icrl.errors import CheckpointError, DatasetError, UsageError
 from icrl.eval.evaluate import evaluate
 from icrl.models.config import InContextConfig
@@ -132,6 +135,26 @@ def test_regret_of_model_and_source(bandit, tmp_path):
     assert regret["ratio"]["mean"] == pytest.approx(regret["model"]["mean"] / regret["source"]["mean"])
     assert regret["ratio"]["ci_low"] < regret["ratio"]["mean"] < regret["ratio"]["ci_high"]
     assert "regret" in summary["result"]
+
+
+def test_pulls_whose_best_arm_nobody_knows(bandit, tmp_path, monkeypatch):
+    """Kills: a regret that is no number, found out when the report is there and the summary is not."""
+    known = Bandit.anchors
+    monkeypatch.setattr(
+        Bandit, "anchors", lambda self, tasks: replace(known(self, tasks), optimum=np.full(len(tasks), np.nan))
+    )
+    summary = evaluate(bandit, tmp_path / "eval", **QUICK)
+    assert "regret" not in summary
+    assert summary["normalised"] is None
+    assert "random actions earn" in summary["result"]
+
+
+def test_anchors_that_fail_cost_no_rollout(room, tmp_path, monkeypatch):
+    """Kills: hours of rollout, and then an error that was there from the start."""
+    monkeypatch.setattr(DarkRoom, "anchors", lambda self, tasks: 1 / 0)
+    monkeypatch.setattr("icrl.eval.evaluate.rollout", lambda *args, **more: pytest.fail("rolled out"))
+    with pytest.raises(ZeroDivisionError):
+        evaluate(room[0], tmp_path / "eval", **QUICK)
 
 
 def test_a_source_that_was_recorded_thinly_is_shown_whole(room, tmp_path):

@@ -262,3 +262,11 @@ def test_a_learner_that_cannot_learn_the_family_leaves_nothing_behind(tmp_path, 
     with pytest.raises(UsageError, match=message):
         generate(GenerateConfig(family=family, learner=learner, episodes=3), out)
     assert not out.exists()
+
+
+def test_a_table_for_too_many_lanes_leaves_nothing_behind(tmp_path):
+    """Kills: a check of the learner with one lane, where a shard has thousands."""
+    big = {"family": "dark-room", "family_options": {"size": 300}, "learner": "q-learning", "episodes": 1}
+    with pytest.raises(UsageError, match="lower histories_per_shard"):
+        generate(GenerateConfig(**big, histories_per_shard=5000), tmp_path / "data")
+    assert not (tmp_path / "data").exists()

@@ -147,6 +147,26 @@ def test_q_learning_explores_any_number_of_actions(arms):
     assert first.mean() == pytest.approx((arms - 1) / 2, abs=4 * arms / np.sqrt(12 * 1200) + 0.2)
 
 
+def test_q_learning_leaves_actions_alone_that_a_task_lacks():
+    """Kills: exploration of actions that do nothing, which dilutes the first episodes below the random anchor."""
+    family = make_family("headless-bandit", train=60, validation=0, test=1)
+    tasks = family.split(0).train
+    columns = record(family, tasks, "q-learning", {}, episodes=200, keep_every=1, seed=0, index=range(60))
+    actions = columns.actions.reshape(60, 200)
+    assert (actions < family.valid_actions(tasks)[:, None]).all()
+    assert len({*actions.ravel().tolist()}) == family.valid_actions(tasks).max()
+
+
+def test_actions_are_recorded_as_they_were_played(monkeypatch):
+    """Kills: an expert's action beyond the bounds, which the environment clips and the model would be trained on."""
+    family = make_family("point-robot", horizon=3, train=4, validation=0, test=1)
+    optimal = family.reference_policy("optimal", family.split(0).train)
+    monkeypatch.setattr(type(optimal), "act", lambda self, observations: np.full((len(observations), 2), 5.0))
+    columns = record(family, family.split(0).train, "optimal", {}, episodes=1, keep_every=1, seed=0, index=range(4))
+    assert columns.actions.dtype == np.float32
+    np.testing.assert_allclose(columns.actions, family.action_space.high[0])
+
+
 LEARNS = {
     "ucb1": "bernoulli-bandit",
     "thompson": "bernoulli-bandit",

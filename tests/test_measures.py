@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
+from icrl.data_gen.record import record_histories
 from icrl.envs import make_family
 from icrl.eval.bootstrap import resample
-from icrl.eval.measures import describe, iqm, measure, normalise, pull_regret, summarise
+from icrl.eval.measures import comparable, describe, iqm, measure, normalise, pull_regret, summarise
 from icrl.history import LearningHistory
 from icrl.tasks import Anchors
 
@@ -65,6 +66,28 @@ def test_the_interval_is_a_function_of_the_seed():
     first, again, other = (summarise(returns, resample(3, 5, 500, seed)) for seed in (0, 0, 1))
     assert first == again
     assert first != other
+
+
+def test_the_optimum_has_no_regret_where_every_pull_offers_other_arms():
+    """Kills: a regret by the payments, whose luck is no regret; the mean over contexts in place of each."""
+    family = make_family("contextual-linear-bandit", train=1, validation=0, test=3)
+    tasks = family.split(0).test
+    histories = record_histories(family, tasks, "optimal", {}, episodes=20)
+    optimum = family.anchors(tasks).optimum
+    assert np.abs(pull_regret(family, tasks, histories, optimum)).max() < 1e-6
+    random = pull_regret(family, tasks, record_histories(family, tasks, "random", {}, episodes=2000), optimum)
+    assert (random >= 0).all()
+    np.testing.assert_allclose(random.mean(axis=1), optimum - family.anchors(tasks).random, atol=0.1)
+
+
+def test_a_script_that_random_actions_match_is_no_measure():
+    """Kills: a full score for any agent where the scripted expert earns no more than random actions."""
+    family, anchors = make_family("cartpole"), Anchors(random=np.array([10.0, 1.0]), optimum=np.array([9.0, 5.0]))
+    assert family.best_policy == "scripted expert"
+    assert not comparable(family, anchors).known
+    fine = Anchors(random=np.array([8.0, 1.0]), optimum=np.array([9.0, 5.0]))
+    assert comparable(family, fine) is fine
+    assert comparable(make_family("dark-room"), anchors) is anchors
 
 
 def test_regret_counts_the_arms_mean_not_its_payment():

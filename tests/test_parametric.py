@@ -5,12 +5,15 @@ import numpy as np
 import pytest
 
 from icrl.conformance import CHECKS, Subject
+from icrl.data_gen.record import record_histories
 from icrl.envs import FAMILIES
+from icrl.envs.episodes import policy_history, uniform_policy
 from icrl.envs.gymnasium_family import GymnasiumFamily
 from icrl.envs.measured import measured_return, measured_returns
 from icrl.envs.parametric import Parameter, ParametricFamily
 from icrl.envs.simple_policies import UniformActions, ZeroAction
 from icrl.errors import UsageError
+from icrl.eval.rollout import rollout
 
 
 class Numbers(ParametricFamily):
@@ -137,19 +140,19 @@ def test_a_gymnasium_family_steps_as_gymnasium_does():
 
 
 class Cut(gym.Env):
-    """Truncates itself in its third step, and shows a Dict."""
+    """Truncates itself when its actions add up to three, and shows a Dict."""
 
     observation_space = gym.spaces.Dict({"a": gym.spaces.Box(-1, 1, (2,)), "b": gym.spaces.Discrete(3)})
     action_space = gym.spaces.Discrete(2)
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
-        self.t = 0
+        self.t = self.sum = 0
         return {"a": np.zeros(2, np.float32), "b": 1}, {}
 
     def step(self, action):
-        self.t += 1
-        return {"a": np.full(2, 0.1 * self.t, np.float32), "b": 2}, self.gain * action, False, self.t == 3, {}
+        self.t, self.sum = self.t + 1, self.sum + action
+        return {"a": np.full(2, 0.1 * self.t, np.float32), "b": 2}, self.gain * action, False, self.sum == 3, {}
 
 
 class CutFamily(GymnasiumFamily):
@@ -199,6 +202,31 @@ def test_measured_anchors_do_not_depend_on_the_other_tasks():
     assert anchors.measured
     assert not anchors.known
     assert (anchors.zero_action < 0).all()
+
+
+@pytest.mark.parametrize(
+    "space", [gym.spaces.MultiDiscrete([2, 3]), gym.spaces.Dict({"a": gym.spaces.Discrete(2)})], ids=str
+)
+def test_actions_that_cannot_be_recorded_are_refused(monkeypatch, space):
+    """Kills: an action space that is flattened, whose vectors the environment is then stepped with."""
+    monkeypatch.setattr(Cut, "action_space", space)
+    with pytest.raises(UsageError, match=r"cut has the action space .*expected Discrete or Box"):
+        CutFamily()
+
+
+def test_environments_are_closed(monkeypatch):
+    """Kills: simulators that live on after anchors, recordings and rollouts, also after an error."""
+    alive = set()
+    monkeypatch.setattr(Cut, "__init__", lambda self: alive.add(id(self)), raising=False)
+    monkeypatch.setattr(Cut, "close", lambda self: alive.discard(id(self)))
+    family = CutFamily()
+    tasks = family.split(0).test[:3]
+    family.anchors(tasks)
+    record_histories(family, tasks, "random", {}, episodes=2)
+    policy_history(family, tasks[0], uniform_policy(family, tasks[:1], 0), 1, 0, "random")
+    with pytest.raises(AttributeError):
+        rollout(family, tasks, None, episodes=1, seeds=1, seed=0)
+    assert not alive
 
 
 def test_policies_that_cannot_be_are_refused():

@@ -170,6 +170,12 @@ def test_wrong_numbers_of_workers_are_refused():
     assert not isinstance(make_pooled("dark-room", {}, tasks[:1], 0, workers=8), PooledEnv)
 
 
+def test_no_more_processes_than_cores_that_may_be_used():
+    """Kills: as many processes as the machine has cores, on the one core that a scheduler has left to the program."""
+    code = "import os; os.sched_setaffinity(0, {0}); from icrl.processes import cores; print(cores())"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "1\n"
+
+
 class Local(DarkRoom):
     """A family that only this program knows, in a module that others can import."""
 

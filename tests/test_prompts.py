@@ -58,6 +58,12 @@ def test_what_does_not_fit_is_refused(data, tmp_path):
     other = make_data(tmp_path / "other", family="dark-room-dpt")
     with pytest.raises(DatasetError, match="dark-room-dpt"):
         read_prompts(other, **options)
+    later = make_data(tmp_path / "later", family_options={**OPTIONS, "horizon": 7})
+    with pytest.raises(DatasetError, match="horizon 7, the model was trained with 6"):
+        read_prompts(later, **options)
+    once = make_data(tmp_path / "once", family_options={**OPTIONS, "reward": "once"})
+    with pytest.raises(DatasetError, match=r"other options \(reward was 'dense', now 'once'\)"):
+        read_prompts(once, **options)
     train = make_data(tmp_path / "train", split="train")
     with pytest.raises(DatasetError, match=r"no history of 3 of the 3 test tasks.*icrl generate --split test"):
         read_prompts(train, **options)

@@ -57,7 +57,7 @@ def make_evaluation(family, learner: str, **learner_options) -> Evaluation:
     if family.horizon == 1:
         rows = [[result.histories[s, n] for n in range(len(tasks))] for s in range(2)]
         regret = np.stack([pull_regret(family, tasks, row, anchors.optimum) for row in rows])
-    source = run_source(provenance, family, tasks, seeds=2, seed=0)
+    source = run_source(provenance, family, tasks, anchors, seeds=2, seed=0)
     draws = resample(2, len(tasks), 100, seed=0)
     facts = {"parameters": 1234, "context_length": 16, "sha256": "0" * 64}
     return Evaluation(config, provenance, family, tasks, anchors, result, regret, source, None, draws, facts)

@@ -22,6 +22,7 @@ from typing import Any
 import yaml
 
 from icrl.errors import LaunchError, UsageError, did_you_mean
+from icrl.processes import cores
 
 LAUNCHES = ("cpu", "ddp", "zero1", "zero2", "zero3", "fsdp2")
 PROGRAM = "icrl.train.pretrain"
@@ -123,8 +124,7 @@ def start(launch: Launch, num_processes: int, argv: Sequence[str]) -> None:
     """
     command = [sys.executable, "-m", "icrl.train.launch", str(launch.path), launch.kind, str(num_processes), *argv]
     # Shared out, since two processes with a thread for every core each collapse; one is what a launcher would set.
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    environment = {"OMP_NUM_THREADS": str(max(1, cores // num_processes)), **os.environ}
+    environment = {"OMP_NUM_THREADS": str(max(1, cores() // num_processes)), **os.environ}
     process = subprocess.Popen(command, env=environment)
     try:
         code = process.wait()

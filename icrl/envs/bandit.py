@@ -15,7 +15,17 @@ from numpy.typing import NDArray
 from icrl.envs.base import BatchedEnv
 from icrl.errors import UsageError
 from icrl.seeding import Streams, stream_keys
-from icrl.tasks import Anchors, ReferencePolicy, Split, Task, TaskFamily, check_count, ood_numbers, split_numbers
+from icrl.tasks import (
+    Anchors,
+    ReferencePolicy,
+    Split,
+    Task,
+    TaskFamily,
+    check_count,
+    ood_numbers,
+    split_numbers,
+    split_sizes,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -45,6 +55,7 @@ class Bandit(TaskFamily):
 
     version = 1
     horizon = 1
+    picture_shows = "Bars are the arms' true means, darker the more often pulled; the best arm is outlined."
     noise: float | None = None
     """Standard deviation σ of Gaussian rewards; None for rewards that are 0 or 1."""
     ranges: Mapping[str, tuple[float, float]] = MappingProxyType({})
@@ -52,12 +63,9 @@ class Bandit(TaskFamily):
 
     def __init__(self, *, num_arms: int, train: int, validation: int, test: int) -> None:
         check_count("num_arms", num_arms, at_least=2)
-        check_count("train", train, at_least=1)
-        check_count("validation", validation, at_least=0)
-        check_count("test", test, at_least=1)
-        self.options = {"num_arms": num_arms, "train": train, "validation": validation, "test": test}
+        self.num_tasks = split_sizes(train, validation, test)
+        self.options = {"num_arms": num_arms, **self.num_tasks}
         self.num_arms = num_arms
-        self.num_tasks = {"train": train, "validation": validation, "test": test}
         self.observation_space = gym.spaces.Discrete(1)
         self.action_space = gym.spaces.Discrete(num_arms)
 
@@ -82,6 +90,10 @@ class Bandit(TaskFamily):
     def means(self, tasks: Sequence[Task]) -> NDArray[np.float64]:
         """The arms' means, shape `(N, K)`."""
         return np.array([task.params["means"] for task in tasks], np.float64).reshape(-1, self.num_arms)
+
+    def expected_regret(self, task: Task, history: "LearningHistory") -> NDArray[np.float64]:
+        mean_K = self.means([task])[0]
+        return mean_K.max() - mean_K[history.actions.astype(np.int64)]
 
     def noisy_return(self, tasks: Sequence[Task], epsilon: float) -> NDArray[np.float64]:
         """Exact expected reward of one pull, shape `(N,)`: at random with probability ε, else of the best arm."""
@@ -224,8 +236,8 @@ class GaussianBandit(Bandit):
         noise: float = 0.3,
     ) -> None:
         super().__init__(num_arms=num_arms, train=train, validation=validation, test=test)
-        if noise < 0:
-            raise UsageError(f"noise={noise} is negative: expected a standard deviation")
+        if not 0 <= noise < np.inf:
+            raise UsageError(f"noise={noise} is no standard deviation: expected a number from 0")
         self.options["noise"] = self.noise = float(noise)
 
     def make(self, tasks: Sequence[Task], seed: int, index: Sequence[int] | None = None) -> "BanditEnv":

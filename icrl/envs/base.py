@@ -82,11 +82,7 @@ class BatchedEnv(VectorEnv):
             ValueError: where an action is not one of the Discrete space's, or not finite, or there is not one per
                 lane.
         """
-        actions = np.asarray(actions)
-        if self._num_actions is not None:
-            self._check_discrete(actions)
-        else:
-            actions = self._clipped(actions)
+        actions = self.played(actions)
         rewards, terminated = self._advance(actions)
         self.steps += 1
         truncated = ((self.steps >= self.horizon) | self._cut_N) & ~terminated
@@ -99,6 +95,18 @@ class BatchedEnv(VectorEnv):
         self.steps[lanes] = 0
         self._start(lanes)
         return self._observe(), rewards, terminated, truncated, info
+
+    def played(self, actions: NDArray) -> NDArray:
+        """The actions that `step` plays where it is given these: those of a Box as float32 and within its bounds.
+
+        Raises:
+            ValueError: as `step`.
+        """
+        actions = np.asarray(actions)
+        if self._num_actions is None:
+            return self._clipped(actions)
+        self._check_discrete(actions)
+        return actions
 
     def _check_discrete(self, actions: NDArray) -> None:
         # NumPy would take a negative action as counted from the end, and train on it without a word.

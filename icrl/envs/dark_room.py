@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from icrl.envs.base import BatchedEnv
+from icrl.envs.drawing import PATHS_SHOW
 from icrl.envs.grid import (
     NUM_ACTIONS,
     cell_positions,
@@ -57,6 +58,7 @@ class DarkRoom(TaskFamily):
     name = "dark-room"
     version = 1
     source = "Laskin et al. 2022 (Algorithm Distillation); goals split as in Zisman et al. 2024 (AD-epsilon)"
+    picture_shows = PATHS_SHOW
     ood_sets = MappingProxyType(
         {
             "other-start": "the start of an episode: the corner rather than the centre, or the other way round",
@@ -184,7 +186,8 @@ class DarkRoom(TaskFamily):
         from icrl.envs.drawing import draw_path
 
         row, column = self.goals([task])[0].tolist()
-        draw_path(axes, int(self.sizes([task])[0]), {"goal": (row, column)}, history)
+        size = int(self.sizes([task])[0])
+        draw_path(axes, size, {"goal": (row, column)}, history, buttons=buttons(meanings([task])))
 
 
 class DarkRoomHard(DarkRoom):

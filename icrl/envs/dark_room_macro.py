@@ -26,6 +26,7 @@ from icrl.tasks import (
     check_count,
     ood_numbers,
     split_numbers,
+    split_sizes,
     varying_axes,
 )
 
@@ -98,9 +99,7 @@ class DarkRoomMacro(TaskFamily):
     ) -> None:
         check_count("size", size, at_least=5)
         check_count("horizon", horizon, at_least=1)
-        check_count("train", train, at_least=1)
-        check_count("validation", validation, at_least=0)
-        check_count("test", test, at_least=1)
+        self.num_tasks = split_sizes(train, validation, test)
         # Fewer than 8, and two of many sets might be the same.
         if not 8 <= num_actions <= SEEN_MACROS:
             raise UsageError(f"num_actions={num_actions}: expected a set of 8 to {SEEN_MACROS} actions")
@@ -113,12 +112,11 @@ class DarkRoomMacro(TaskFamily):
         self.axes = varying_axes(self.name, type(self).axes, hold)
         self.options: dict[str, Any] = {
             "size": size, "horizon": horizon, "num_actions": num_actions, "largest": largest,
-            "train": train, "validation": validation, "test": test,
+            **self.num_tasks,
             "hold": [axis for axis in type(self).axes if axis not in self.axes],
         }  # fmt: skip
         self.size, self.horizon, self.num_actions, self.largest = size, horizon, num_actions, largest
         self.start_cell = (size // 2) * size + size // 2
-        self.num_tasks = {"train": train, "validation": validation, "test": test}
         self._check_goals()
         self.observation_space = gym.spaces.MultiDiscrete([size, size])
         self.action_space = gym.spaces.Discrete(largest)
@@ -296,9 +294,13 @@ class FewestActions:
         hit_NSK, end_NSK = family.effects(tasks)
         lane_N = np.arange(len(tasks))[:, None, None]
         far = family.size**2 + 1
+        valid_N = family.valid_actions(tasks)
+        count_N11 = hit_NSK.shape[-1] if valid_N is None else valid_N[:, None, None]
+        is_missing_N1K = np.arange(hit_NSK.shape[-1]) >= count_N11
         steps_NS = np.full(hit_NSK.shape[:2], far, np.int16)
         for _ in range(far):
             steps_NSK = 1 + np.where(hit_NSK, np.int16(0), steps_NS[lane_N, end_NSK])
+            steps_NSK = np.where(is_missing_N1K, np.int16(far + 1), steps_NSK)
             after_NS = np.minimum(steps_NSK.min(axis=-1), far)
             if np.array_equal(after_NS, steps_NS):
                 break

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 GRID, WALL, INK = "#e6e8ec", "#9aa1ad", "#2b2f38"
 CELL_COLOURS = {"goal": "#f6c445", "key": "#f6c445", "door": "#6bbf8a"}
 EARLY_TO_LATE = "viridis"
+PATHS_SHOW = "Each path runs from dark to bright. The coloured cells are invisible to the model."
+"""What `draw_path` shows, in words."""
 
 
 def draw_path(
@@ -22,6 +24,7 @@ def draw_path(
     cells: Mapping[str, tuple[int, int]],
     history: "LearningHistory",
     walls: NDArray[np.bool_] | None = None,
+    buttons: NDArray[np.int64] | None = None,
 ) -> None:
     """Draws each episode as a line through the room, dark at its start and bright at its end.
 
@@ -31,6 +34,8 @@ def draw_path(
         cells: (row, column) of the cells to mark, by what they are: "goal", "key" or "door".
         history: whole episodes whose observations are (row, column).
         walls: the cells that no one can enter, shape `(size, size)`.
+        buttons: the actions that go up, right, down, left and stay, shape `(1, 5)`, to be shown where they are not the
+            usual ones.
     """
     from matplotlib import colormaps
     from matplotlib.collections import LineCollection
@@ -54,6 +59,8 @@ def draw_path(
         )
         if len(cells) > 1:
             axes.text(column, row, kind, ha="center", va="center", fontsize=6, color=INK, zorder=5)
+    if buttons is not None:
+        _draw_compass(axes, buttons[0])
     colours = colormaps[EARLY_TO_LATE]
     ends = np.flatnonzero(history.dones) + 1
     for episode, (first, last) in enumerate(zip(np.concatenate(([0], ends[:-1])), ends, strict=True)):
@@ -71,6 +78,18 @@ def draw_path(
             *points[-1], "o", color=colours(0.92), markeredgecolor=INK, markeredgewidth=0.5, markersize=5, zorder=4
         )
     axes.set_xlabel(f"return {history.rewards.sum() / max(1, len(ends)):.4g}", fontsize=8, color=INK)
+
+
+def _draw_compass(axes: "Axes", button_M: NDArray[np.int64]) -> None:
+    """The numbers of the actions at the points that they go to, the one that stays in the middle."""
+    at, length = np.array([0.78, 0.78]), 0.1
+    for button, way in zip(button_M, ((0, 1), (1, 0), (0, -1), (-1, 0), (0, 0)), strict=True):
+        end = at + length * np.array(way)
+        arrow = {"arrowstyle": "<-", "color": WALL, "linewidth": 0.9, "shrinkA": 4, "shrinkB": 6}
+        style = {"ha": "center", "va": "center", "fontsize": 8, "color": INK, "xycoords": "axes fraction"}
+        if any(way):
+            axes.annotate("", at, at + 1.1 * (end - at), xycoords="axes fraction", arrowprops=arrow)
+        axes.annotate(str(button), at + 1.5 * (end - at), **style)
 
 
 def draw_pulls(axes: "Axes", mean_K: NDArray[np.float64], history: "LearningHistory") -> None:

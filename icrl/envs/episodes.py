@@ -1,6 +1,7 @@
 """Some episodes of a policy on one task, as a history, for pictures and checks; `icrl.data_gen` records data."""
 
 from collections.abc import Sequence
+from contextlib import closing
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,12 +9,12 @@ from numpy.typing import NDArray
 from icrl.envs.simple_policies import UniformActions
 from icrl.history import LearningHistory
 from icrl.seeding import Streams, stream_keys
-from icrl.tasks import ReferencePolicy, Task, TaskFamily
+from icrl.tasks import ReferencePolicy, Task, TaskFamily, lane_numbers
 
 
 def uniform_policy(family: TaskFamily, tasks: Sequence[Task], seed: int) -> UniformActions:
     """Uniformly random actions, one lane per task."""
-    numbers = np.arange(len(tasks)) * 2**32 + np.array([task.id for task in tasks])
+    numbers = lane_numbers(np.arange(len(tasks)), tasks)
     return UniformActions(family, tasks, Streams(stream_keys(seed, "uniform policy", numbers)))
 
 
@@ -22,19 +23,23 @@ def policy_history(
 ) -> LearningHistory:
     """The history of a policy with one lane on one task."""
     # A lane is the task's own: pictures of several tasks do not repeat one random episode.
-    env = family.make([task], seed, index=[task.id])
-    observation, _ = env.reset()
-    columns: dict[str, list] = {name: [] for name in ("observations", "actions", "rewards", "terminated", "truncated")}
-    finals: list[NDArray] = []
-    while len(finals) < episodes:
-        action = policy.act(observation)
-        following, reward, terminated, truncated, info = env.step(action)
-        policy.observe(reward, terminated, truncated)
-        for column, value in zip(columns.values(), (observation, action, reward, terminated, truncated), strict=True):
-            column.append(value[0])
-        if terminated[0] or truncated[0]:
-            finals.append(info["final_obs"][0])
-        observation = following
+    with closing(family.make([task], seed, index=[task.id])) as env:
+        observation, _ = env.reset()
+        columns: dict[str, list] = {
+            name: [] for name in ("observations", "actions", "rewards", "terminated", "truncated")
+        }
+        finals: list[NDArray] = []
+        while len(finals) < episodes:
+            action = policy.act(observation)
+            following, reward, terminated, truncated, info = env.step(action)
+            policy.observe(reward, terminated, truncated)
+            for column, value in zip(
+                columns.values(), (observation, action, reward, terminated, truncated), strict=True
+            ):
+                column.append(value[0])
+            if terminated[0] or truncated[0]:
+                finals.append(info["final_obs"][0])
+            observation = following
     arrays = {name: np.array(column) for name, column in columns.items()}
     done = arrays["terminated"] | arrays["truncated"]
     starts = np.flatnonzero(np.concatenate(([True], done[:-1])))

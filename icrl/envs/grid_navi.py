@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from icrl.envs.base import BatchedEnv
+from icrl.envs.drawing import PATHS_SHOW
 from icrl.envs.grid import DOWN, LEFT, NUM_ACTIONS, RIGHT, STAY, UP, expected_visits
 from icrl.errors import UsageError
 from icrl.seeding import permutation
@@ -41,6 +42,7 @@ class GridNavi(TaskFamily):
     name = "grid-navi"
     version = 1
     source = "Zintgraf et al. 2020 (VariBAD)"
+    picture_shows = PATHS_SHOW
 
     def __init__(
         self, *, size: int = 5, horizon: int = 15, validation: int = 2, test: int = 5, largest: int = 0
@@ -77,7 +79,9 @@ class GridNavi(TaskFamily):
         order = permutation(seed, f"{self.name} split", len(self.goals))
         near = [goal for goal in np.ndindex(self.size, self.size) if goal not in self.goals]
         corner = (self.size - 1, self.size - 1)
-        beyond = [goal for goal in np.ndindex(self.largest, self.largest) if max(goal) >= self.size]
+        outside = [goal for goal in np.ndindex(self.largest, self.largest) if max(goal) >= self.size]
+        # Those that an episode is too short for are left out, unless all are: nobody can earn more there than another.
+        beyond = [goal for goal in outside if sum(goal) <= self.horizon] or outside
         sets = {
             "near": [_params(goal, (0, 0), self.size) for goal in near],
             "other-start": [_params(goal, corner, self.size) for goal in far_goals(self.size, corner)],

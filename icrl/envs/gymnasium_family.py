@@ -14,6 +14,7 @@ from icrl.envs.base import BatchedEnv
 from icrl.envs.measured import measured_return
 from icrl.envs.parametric import ParametricFamily
 from icrl.envs.simple_policies import UniformActions, ZeroAction
+from icrl.errors import UsageError
 from icrl.spaces import space_from_dict, space_to_dict
 from icrl.tasks import Anchors, ReferencePolicy, Task
 
@@ -40,6 +41,11 @@ class GymnasiumFamily(ParametricFamily):
         super().__init__(**options)
         env = self.make_env()
         self.observation_space = _supported(env.observation_space)
+        if not isinstance(env.action_space, gym.spaces.Discrete | gym.spaces.Box):
+            raise UsageError(
+                f"{self.name} has the action space {env.action_space}: expected Discrete or Box; wrap the environment "
+                "in make_env"
+            )
         self.action_space = _supported(env.action_space)
         env.close()
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from icrl.envs.base import BatchedEnv
+from icrl.envs.drawing import PATHS_SHOW
 from icrl.envs.grid import NUM_ACTIONS, cell_positions, next_cells, reach_probability, way_to
 from icrl.envs.wiring import buttons, meanings, rewired
 from icrl.errors import UsageError
@@ -28,6 +29,7 @@ from icrl.tasks import (
     check_count,
     ood_numbers,
     split_numbers,
+    split_sizes,
     varying_axes,
 )
 
@@ -57,6 +59,7 @@ class KeyToDoor(TaskFamily):
     version = 1
     source = "Laskin et al. 2022 (Algorithm Distillation)"
     axes: tuple[Axis, ...] = ("reward", "start")
+    picture_shows = PATHS_SHOW
     ood_sets = MappingProxyType({"permuted": "the moves that the buttons make"})
 
     def __init__(
@@ -77,9 +80,7 @@ class KeyToDoor(TaskFamily):
             raise UsageError(f"{self.name} with hold={list(hold)} leaves one task: its tasks differ in reward alone")
         check_count("size", size, at_least=2)
         check_count("horizon", horizon, at_least=1)
-        check_count("train", train, at_least=1)
-        check_count("validation", validation, at_least=0)
-        check_count("test", test, at_least=1)
+        self.num_tasks = split_sizes(train, validation, test)
         if train + validation + test > size**4:
             raise UsageError(
                 f"train={train}, validation={validation} and test={test} add up to more than "
@@ -91,15 +92,12 @@ class KeyToDoor(TaskFamily):
             "ends_at_door": ends_at_door,
             "start_on_key": start_on_key,
             "has_key_bit": has_key_bit,
-            "train": train,
-            "validation": validation,
-            "test": test,
+            **self.num_tasks,
             "hold": [axis for axis in type(self).axes if axis not in self.axes],
         }
         self.size, self.horizon = size, horizon
         self.ends_at_door, self.start_on_key, self.has_key_bit = ends_at_door, start_on_key, has_key_bit
         self.start_cell = None if "start" in self.axes else (size // 2) * size + size // 2
-        self.num_tasks = {"train": train, "validation": validation, "test": test}
         self.observation_space = gym.spaces.MultiDiscrete([size, size, 2] if has_key_bit else [size, size])
         self.action_space = gym.spaces.Discrete(NUM_ACTIONS)
 
@@ -155,7 +153,8 @@ class KeyToDoor(TaskFamily):
 
         cells = {"key": tuple(task.params["key"]), "door": tuple(task.params["door"])}
         seen, last = history.observations[:, :2], history.final_observations[:, :2]
-        draw_path(axes, self.size, cells, replace(history, observations=seen, final_observations=last))
+        path = replace(history, observations=seen, final_observations=last)
+        draw_path(axes, self.size, cells, path, buttons=buttons(meanings([task])))
 
 
 class KeyToDoorAdEps(KeyToDoor):

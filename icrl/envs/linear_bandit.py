@@ -26,6 +26,7 @@ from icrl.tasks import (
     check_count,
     ood_numbers,
     split_numbers,
+    split_sizes,
     varying_axes,
 )
 
@@ -100,8 +101,8 @@ def expected_largest_normal(count: int) -> float:
 
 def _check_options(dimension: int, noise: float) -> None:
     check_count("dimension", dimension, at_least=1)
-    if noise < 0:
-        raise UsageError(f"noise={noise} is negative: expected a standard deviation")
+    if not 0 <= noise < np.inf:
+        raise UsageError(f"noise={noise} is no standard deviation: expected a number from 0")
 
 
 class LinearBandit(Bandit):
@@ -121,6 +122,10 @@ class LinearBandit(Bandit):
     name = "linear-bandit"
     source = "Lee et al. 2023 (Decision-Pretrained Transformer)"
     ood_sets = SETS
+    picture_shows = (
+        "Points are the arms by their features, darker and larger the more often pulled; the best is outlined, the "
+        "arrow is θ."
+    )
 
     def __init__(
         self,
@@ -135,8 +140,7 @@ class LinearBandit(Bandit):
         super().__init__(num_arms=num_arms, train=train, validation=validation, test=test)
         _check_options(dimension, noise)
         self.dimension, self.noise = dimension, float(noise)
-        sizes = {"train": train, "validation": validation, "test": test}
-        self.options = {"num_arms": num_arms, "dimension": dimension, "noise": self.noise, **sizes}
+        self.options = {"num_arms": num_arms, "dimension": dimension, "noise": self.noise, **self.num_tasks}
         self.arm_features = arm_features(num_arms, dimension)
 
     def split(self, seed: int) -> Split:
@@ -179,6 +183,7 @@ class ContextualLinearBandit(TaskFamily):
     source = "Li et al. 2010 (the linear model of LinUCB); sizes and priors of Lee et al. 2023"
     axes = ("reward", "start")
     ood_sets = SETS
+    picture_shows = "Points are arms by their features, blue those that were pulled; the arrow is θ."
     horizon = 1
 
     def __init__(
@@ -194,15 +199,12 @@ class ContextualLinearBandit(TaskFamily):
     ) -> None:
         check_count("num_arms", num_arms, at_least=2)
         _check_options(dimension, noise)
-        check_count("train", train, at_least=1)
-        check_count("validation", validation, at_least=0)
-        check_count("test", test, at_least=1)
+        self.num_tasks = split_sizes(train, validation, test)
         self.axes = varying_axes(self.name, type(self).axes, hold)
         if "reward" not in self.axes:
             raise UsageError(f"{self.name} with hold={list(hold)} leaves one task: its tasks differ in their reward")
         hold = [axis for axis in type(self).axes if axis not in self.axes]
         self.num_arms, self.dimension, self.noise = num_arms, dimension, float(noise)
-        self.num_tasks = {"train": train, "validation": validation, "test": test}
         self.options = {
             "num_arms": num_arms, "dimension": dimension, "noise": self.noise, **self.num_tasks, "hold": hold,
         }  # fmt: skip
@@ -239,6 +241,12 @@ class ContextualLinearBandit(TaskFamily):
     def reference_policy(self, kind: str, tasks: Sequence[Task]) -> ReferencePolicy:
         self.check_policy_kind(kind)
         return BestFeatures(self, thetas(tasks, self.dimension))
+
+    def expected_regret(self, task: Task, history: "LearningHistory") -> NDArray[np.float64]:
+        theta_D = thetas([task], self.dimension)
+        mean_TK = inner(self.features(history.observations), theta_D)
+        chosen_T1 = history.actions.astype(np.int64)[:, None]
+        return mean_TK.max(axis=1) - np.take_along_axis(mean_TK, chosen_T1, axis=1)[:, 0]
 
     def episode_groups(self, num_episodes: int, pictures: int = 6) -> list[slice]:
         return pull_blocks(num_episodes, pictures)

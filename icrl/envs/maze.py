@@ -28,6 +28,7 @@ from icrl.tasks import (
     check_count,
     ood_numbers,
     split_numbers,
+    split_sizes,
     varying_axes,
 )
 
@@ -93,17 +94,14 @@ class Maze(TaskFamily):
         check_count("size", size, at_least=5)
         check_count("view", view, at_least=1)
         check_count("horizon", horizon, at_least=1)
-        check_count("train", train, at_least=1)
-        check_count("validation", validation, at_least=0)
-        check_count("test", test, at_least=1)
+        self.num_tasks = split_sizes(train, validation, test)
         self.axes = varying_axes(self.name, type(self).axes, hold)
         self.options: dict[str, Any] = {
             "size": size, "view": view, "show_goal": show_goal, "horizon": horizon, "reward": reward,
-            "train": train, "validation": validation, "test": test,
+            **self.num_tasks,
             "hold": [axis for axis in type(self).axes if axis not in self.axes],
         }  # fmt: skip
         self.size, self.view, self.show_goal, self.horizon, self.reward = size, view, show_goal, horizon, reward
-        self.num_tasks = {"train": train, "validation": validation, "test": test}
         if "dynamics" not in self.axes:
             possible = len(self._places_in_one())
             if sum(self.num_tasks.values()) > possible:

@@ -1,12 +1,13 @@
 """Anchors that are measured: the mean return of a policy over episodes, where no formula gives it."""
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 
 import numpy as np
 from numpy.typing import NDArray
 
 from icrl.seeding import Streams, stream_keys
-from icrl.tasks import ReferencePolicy, Task, TaskFamily
+from icrl.tasks import ReferencePolicy, Task, TaskFamily, lane_numbers
 
 ANCHOR_SEED = 0
 """Of the environments and of the random actions that measure an anchor: it is the same number every time."""
@@ -40,20 +41,20 @@ def measured_returns(
         part = slice(first, first + family.lanes_at_once)
         lanes = [tasks[n] for n in task_L[part]]
         # What a lane is, rather than where it stands: a task's anchor does not depend on the others.
-        index = episode_L[part] * 2**32 + np.array([task.id for task in lanes])
+        index = lane_numbers(episode_L[part], lanes)
         return_L[part] = _returns(family, lanes, policy, index)
     return return_L.reshape(len(tasks), episodes)
 
 
 def _returns(family, tasks, policy, index) -> NDArray[np.float64]:
     """Return of one episode per lane."""
-    env = family.make(tasks, ANCHOR_SEED, index)
-    actor = policy(tasks, Streams(stream_keys(ANCHOR_SEED, "anchor", index)))
-    observations, _ = env.reset()
-    return_N, running_N = np.zeros(len(tasks)), np.ones(len(tasks), bool)
-    while running_N.any():
-        observations, rewards, terminated, truncated, _ = env.step(actor.act(observations))
-        actor.observe(rewards, terminated, truncated)
-        return_N += np.where(running_N, rewards, 0.0)
-        running_N &= ~(terminated | truncated)
+    with closing(family.make(tasks, ANCHOR_SEED, index)) as env:
+        actor = policy(tasks, Streams(stream_keys(ANCHOR_SEED, "anchor", index)))
+        observations, _ = env.reset()
+        return_N, running_N = np.zeros(len(tasks)), np.ones(len(tasks), bool)
+        while running_N.any():
+            observations, rewards, terminated, truncated, _ = env.step(actor.act(observations))
+            actor.observe(rewards, terminated, truncated)
+            return_N += np.where(running_N, rewards, 0.0)
+            running_N &= ~(terminated | truncated)
     return return_N

@@ -5,11 +5,13 @@ registration does not: in Meta-World 3.1.1 `gym.make_vec("Meta-World/ML1-train")
 """
 
 import copy
+import io
 import pickle
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
+from typing import Any
 
 import gymnasium as gym
 import metaworld
@@ -142,7 +144,17 @@ _targets: dict[Goal, NDArray[np.float64]] = {}
 
 def _goal(task: metaworld.Task) -> Goal:
     """A task of the package, whose bytes this process has pickled itself, as numbers."""
-    return task.env_name, tuple(np.asarray(pickle.loads(task.data)["rand_vec"], np.float64).tolist())
+    content = _OwnBytes(io.BytesIO(task.data)).load()
+    return task.env_name, tuple(np.asarray(content["rand_vec"], np.float64).tolist())
+
+
+class _OwnBytes(pickle.Unpickler):
+    """Reads numbers, arrays and the package's classes, and nothing else."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if module.partition(".")[0] not in ("numpy", "metaworld"):
+            raise pickle.UnpicklingError(f"{module}.{name} in a task: expected arrays and Meta-World's classes")
+        return super().find_class(module, name)
 
 
 @contextmanager

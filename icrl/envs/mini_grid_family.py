@@ -32,6 +32,7 @@ from icrl.tasks import (
     check_count,
     ood_numbers,
     split_numbers,
+    split_sizes,
     varying_axes,
 )
 
@@ -72,9 +73,7 @@ class MiniGridFamily(TaskFamily):
         hold: Sequence[str] = (),
     ) -> None:
         check_count("horizon", horizon, at_least=0)
-        check_count("train", train, at_least=1)
-        check_count("validation", validation, at_least=0)
-        check_count("test", test, at_least=1)
+        self.num_tasks = split_sizes(train, validation, test)
         every = type(self).axes
         if every != ("start",):
             self.axes = varying_axes(self.name, every, hold)
@@ -88,11 +87,10 @@ class MiniGridFamily(TaskFamily):
         self._splits: dict[int, Split] = {}
         self.horizon = horizon or self._room(shape).max_steps
         self.options: dict[str, Any] = {
-            "horizon": self.horizon, "train": train, "validation": validation, "test": test,
+            "horizon": self.horizon, **self.num_tasks,
         }  # fmt: skip
         if every != ("start",):
             self.options["hold"] = hold
-        self.num_tasks = {"train": train, "validation": validation, "test": test}
         self.observation_space = OBSERVATION_SPACE
         self.action_space = gym.spaces.Discrete(len(Actions))
         differs = [name for name in shape if shape[name] != larger[name]]

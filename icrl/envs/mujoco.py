@@ -6,6 +6,7 @@ out of the observation. The reward is the task's: it is made of what the body it
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -114,8 +115,8 @@ class MujocoFamily(GymnasiumFamily):
         self._noise = {"reset_noise_scale": 0.0} if "start" in ([hold] if isinstance(hold, str) else hold) else {}
         super().__init__(train=train, validation=validation, test=test, **options)
         self.options["horizon"] = self.horizon = horizon
-        model = self.make_env().model
-        self._original = {column: getattr(model, column).copy() for column in self.columns}
+        with closing(self.make_env()) as env:
+            self._original = {column: getattr(env.model, column).copy() for column in self.columns}
         self.ood_sets |= self._more_sets()
 
     columns: tuple[str, ...] = ("body_mass", "body_inertia")

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from icrl.errors import UsageError
 from icrl.seeding import Streams, stream_keys
-from icrl.tasks import AXES, Axis, Split, Task, TaskFamily, check_count, ood_numbers, split_numbers, varying_axes
+from icrl.tasks import AXES, Axis, Split, Task, TaskFamily, ood_numbers, split_numbers, split_sizes, varying_axes
 
 
 @dataclass(frozen=True)
@@ -78,9 +78,7 @@ class ParametricFamily(TaskFamily):
         hold: Sequence[str] = (),
         hole: float = 0.0,
     ) -> None:
-        check_count("train", train, at_least=1)
-        check_count("validation", validation, at_least=0)
-        check_count("test", test, at_least=1)
+        self.num_tasks = split_sizes(train, validation, test)
         if not 0 <= hole < 1:
             raise UsageError(f"hole={hole}: expected a share of the ranges, from 0 to below 1")
         own = {parameter.axis for parameter in self.parameters.values()}
@@ -91,9 +89,8 @@ class ParametricFamily(TaskFamily):
             raise UsageError(f"{self.name} with hold={list(hold)} leaves one task: its tasks differ in {sorted(own)}")
         hold = [axis for axis in every if axis not in self.axes]
         self.options: dict[str, Any] = {
-            "train": train, "validation": validation, "test": test, "hold": hold, "hole": float(hole),
+            **self.num_tasks, "hold": hold, "hole": float(hole),
         }  # fmt: skip
-        self.num_tasks = {"train": train, "validation": validation, "test": test}
         self.ood_sets = {}
         if any(self.parameters[name].beyond for name in self.varied):
             self.ood_sets["extrapolation"] = "; ".join(
@@ -103,7 +100,7 @@ class ParametricFamily(TaskFamily):
                 if (parameter := self.parameters[name]).beyond
             )
         if hole:
-            self.ood_sets["hole"] = f"every varied parameter in the middle {hole:.0%} of its range"
+            self.ood_sets["hole"] = f"every varied parameter in the middle {hole:.0%} of its distribution"
 
     def split(self, seed: int) -> Split:
         numbers = np.arange(sum(self.num_tasks.values()))

@@ -6,7 +6,6 @@ lie in memory that the processes share; a word through a pipe says when to step.
 and its number only, so a pool gives the very numbers that one process would.
 """
 
-import os
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,7 +20,7 @@ from numpy.typing import NDArray
 from icrl.envs import FAMILIES, make_family
 from icrl.envs.base import BatchedEnv
 from icrl.errors import IcrlError, LaunchError, UsageError
-from icrl.processes import fresh_processes, importable, stay_with_parent
+from icrl.processes import cores, fresh_processes, importable, stay_with_parent
 from icrl.tasks import Task, TaskFamily
 
 PATIENCE = 5.0
@@ -50,7 +49,7 @@ def make_pooled(
     if workers < 0:
         raise UsageError(f"workers={workers}: expected a number of processes, or 0 for one on each core")
     family = make_family(family_name, **options)
-    workers = min(workers or os.cpu_count() or 1, len(tasks))
+    workers = min(workers or cores(), len(tasks))
     if workers <= 1:
         return family.make(tasks, seed, index)
     return PooledEnv(family, tasks, seed, index, workers, name=family_name)
@@ -114,31 +113,31 @@ class PooledEnv(BatchedEnv):
                 self._processes.append(process)
                 process.start()
                 theirs.close()
+        self._parts = [own, *others]
         with self._all_or_none():
             self._share = _Share(family.make(list(tasks[own]), seed, self.index[own]), self._shared, own)
-            self._wait()
+            self._answers()
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
         self._have_done("reset", seed)
         return self._shared["observations"].array.copy(), {}
 
     def step(self, actions: NDArray):
-        actions = np.asarray(actions)
-        if self._num_actions is not None:
-            self._check_discrete(actions)
-        else:
-            actions = self._clipped(actions)
-        self._shared["actions"].array[...] = actions
-        self._have_done("step", None)
+        self._shared["actions"].array[...] = self.played(actions)
+        infos = self._have_done("step", None)
         observations, final, rewards, terminated, truncated = (
             self._shared[name].array.copy() for name in ("observations", "final", "rewards", "terminated", "truncated")
         )
         done = terminated | truncated
         info = {"final_obs": final, "_final_obs": done} if done.any() else {}
+        for part, own in zip(self._parts, infos, strict=True):
+            for key, values in own.items():
+                info.setdefault(key, np.zeros((self.num_envs, *values.shape[1:]), values.dtype))[part] = values
         return observations, rewards, terminated, truncated, info
 
-    def _have_done(self, what: str, seed: int | None) -> None:
-        """Has every process do something with its lanes, and waits until all have done it."""
+    def _have_done(self, what: str, seed: int | None) -> list[dict[str, NDArray]]:
+        """Has every process do something with its lanes, and waits until all have done it; gives what each has to
+        tell besides."""
         if self.closed:
             raise LaunchError("the pool of environments is closed: make it anew")
         with self._all_or_none():
@@ -147,17 +146,19 @@ class PooledEnv(BatchedEnv):
                     pipe.send((what, seed))
                 except OSError:
                     self._lost(number)
-            self._share.do(what, seed)
-            self._wait()
+            return [self._share.do(what, seed), *self._answers()]
 
-    def _wait(self) -> None:
+    def _answers(self) -> list[dict[str, NDArray]]:
+        found = []
         for number, pipe in enumerate(self._pipes):
             try:
-                problem = _received(pipe)
+                answer = _received(pipe)
             except (EOFError, OSError):
                 self._lost(number)
-            if problem is not None:
-                raise problem
+            if isinstance(answer, Exception):
+                raise answer
+            found.append(answer)
+        return found
 
     @contextmanager
     def _all_or_none(self) -> Iterator[None]:
@@ -223,16 +224,18 @@ class _Share:
         self.env = env
         self.mine = {name: block.array[part] for name, block in shared.items()}
 
-    def do(self, what: str, seed: int | None) -> None:
+    def do(self, what: str, seed: int | None) -> dict[str, NDArray]:
+        """Resets or steps the lanes; gives what `info` says besides the last observations."""
         mine = self.mine
         if what == "reset":
             mine["observations"][...] = self.env.reset(seed=seed)[0]
-            return
+            return {}
         observations, rewards, terminated, truncated, info = self.env.step(mine["actions"].copy())
         mine["observations"][...], mine["rewards"][...] = observations, rewards
         mine["terminated"][...], mine["truncated"][...] = terminated, truncated
         # Where no lane of this process has ended its last observations are those that are shown, as in one process.
         mine["final"][...] = info.get("final_obs", observations)
+        return {key: values for key, values in info.items() if key not in ("final_obs", "_final_obs")}
 
 
 def _work(pipe: Connection, recipe: tuple, shared: Mapping[str, _Shared], part: slice) -> None:
@@ -240,14 +243,13 @@ def _work(pipe: Connection, recipe: tuple, shared: Mapping[str, _Shared], part: 
     stay_with_parent()
     try:
         share = _Share(_make(*recipe), shared, part)
-        pipe.send(None)
+        pipe.send({})
         while True:
             try:
                 message = _received(pipe)
             except (EOFError, OSError):
                 break
-            share.do(*message)
-            pipe.send(None)
+            pipe.send(share.do(*message))
         share.env.close()
     except Exception as error:
         _report(pipe, error)

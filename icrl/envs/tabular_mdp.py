@@ -24,6 +24,7 @@ from icrl.tasks import (
     check_count,
     ood_numbers,
     split_numbers,
+    split_sizes,
     varying_axes,
 )
 
@@ -77,19 +78,16 @@ class TabularMdp(TaskFamily):
         check_count("states", states, at_least=2)
         check_count("actions", actions, at_least=2)
         check_count("horizon", horizon, at_least=1)
-        check_count("train", train, at_least=1)
-        check_count("validation", validation, at_least=0)
-        check_count("test", test, at_least=1)
-        if noise <= 0:
+        self.num_tasks = split_sizes(train, validation, test)
+        if not 0 < noise < np.inf:
             raise UsageError(f"noise={noise}: expected a standard deviation above 0")
         every = type(self).axes
         self.axes = varying_axes(self.name, every, hold)
         self.options = {
-            "states": states, "actions": actions, "horizon": horizon, "noise": float(noise), "train": train,
-            "validation": validation, "test": test, "hold": [axis for axis in every if axis not in self.axes],
+            "states": states, "actions": actions, "horizon": horizon, "noise": float(noise),
+            **self.num_tasks, "hold": [axis for axis in every if axis not in self.axes],
         }  # fmt: skip
         self.states, self.actions, self.horizon, self.noise = states, actions, horizon, float(noise)
-        self.num_tasks = {"train": train, "validation": validation, "test": test}
         self.observation_space = gym.spaces.Discrete(states)
         self.action_space = gym.spaces.Discrete(actions)
         self.ood_sets = {}

@@ -27,6 +27,7 @@ from icrl.tasks import (
     check_count,
     ood_numbers,
     split_numbers,
+    split_sizes,
     varying_axes,
 )
 
@@ -80,18 +81,15 @@ class XLandTrivial(TaskFamily):
         benchmark_file: str = "",
     ) -> None:
         check_count("horizon", horizon, at_least=1)
-        check_count("train", train, at_least=1)
-        check_count("validation", validation, at_least=0)
-        check_count("test", test, at_least=1)
+        self.num_tasks = split_sizes(train, validation, test)
         every = type(self).axes
         self.axes = varying_axes(self.name, every, hold)
         held = [axis for axis in every if axis not in self.axes]
         self.options: dict[str, Any] = {
-            "rooms": rooms, "size": size, "horizon": horizon, "train": train, "validation": validation, "test": test,
+            "rooms": rooms, "size": size, "horizon": horizon, **self.num_tasks,
             "hold": held, "benchmark_file": benchmark_file,
         }  # fmt: skip
         self.rooms, self.size, self.horizon = rooms, size, horizon
-        self.num_tasks = {"train": train, "validation": validation, "test": test}
         self.observation_space = gym.spaces.MultiDiscrete([NUM_TILES, NUM_COLOURS] * VIEW**2)
         self.action_space = gym.spaces.Discrete(NUM_ACTIONS)
         if "dynamics" in held:

@@ -1,5 +1,7 @@
 """Meta-World's families: the benchmark's own tasks, apart, hidden goals, and the scripted experts."""
 
+import io
+import os
 import pickle
 
 import numpy as np
@@ -10,12 +12,14 @@ metaworld = pytest.importorskip("metaworld")
 from icrl.envs import make_family  # noqa: E402
 from icrl.envs.meta_world import NEW_ENVIRONMENTS, goal_of  # noqa: E402
 from icrl.envs.meta_world_benchmark import (  # noqa: E402
+    _OwnBytes,
     benchmark_goals,
     make_environments,
     set_goal,
     target_positions,
     wider_goals,
 )
+from icrl.envs.pool import make_pooled  # noqa: E402
 from icrl.errors import UsageError  # noqa: E402
 from icrl.tasks import SPLIT_NAMES  # noqa: E402
 
@@ -163,6 +167,32 @@ def test_success_is_told_once_the_episode_has_ended():
         if info:
             told.append(info["success"].tolist())
     assert told == [[True, False], [False, False]]
+
+
+def test_a_pool_tells_success_too():
+    """Kills: what `info` says of the lanes, lost on the way between processes."""
+    family = make_family("metaworld-ml1", horizon=60)
+    tasks = family.split(0).test[:3]
+    infos = []
+    for workers in (1, 2):
+        env = make_pooled("metaworld-ml1", {"horizon": 60}, tasks, 0, workers=workers)
+        policy = family.reference_policy("expert", tasks)
+        observations, _ = env.reset()
+        for _ in range(60):
+            observations, *_, info = env.step(policy.act(observations))
+        infos.append(info)
+        env.close()
+    assert infos[0].keys() == infos[1].keys() == {"final_obs", "_final_obs", "success"}
+    for key in infos[0]:
+        assert infos[0][key].dtype == infos[1][key].dtype
+        assert np.array_equal(infos[0][key], infos[1][key])
+    assert infos[0]["success"].any()
+
+
+def test_bytes_of_other_classes_are_not_read():
+    """Kills: a task whose bytes run a program of somebody's."""
+    with pytest.raises(pickle.UnpicklingError, match=r"posix.system in a task"):
+        _OwnBytes(io.BytesIO(pickle.dumps(os.system))).load()
 
 
 def test_goals_of_the_extrapolation_set_lie_outside_the_box():
