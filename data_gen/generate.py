@@ -9,6 +9,7 @@ import json
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -125,7 +126,7 @@ def generate(
         print(f"{out} is complete: {num_histories:,} histories of {len(tasks):,} tasks; nothing to do")
         return out
 
-    from icrl.provenance import write_provenance
+    from icrl.provenance import PROVENANCE_FILE, TASKS_FILE, write_provenance
     from icrl.store_writer import list_shards
 
     # 1. What is being recorded, so that a resumed recording is the same one.
@@ -137,12 +138,19 @@ def generate(
     for leftover in out.glob(".*.partial-*"):
         leftover.unlink()
     missing = [shard for shard in range(num_shards) if not plan.shard_path(shard).exists()]
-    per_history = config.episodes * provenance.horizon
     there = sum(len(plan.histories(shard)) for shard in range(num_shards) if shard not in set(missing))
-    total, done = num_histories * per_history, there * per_history
-    with progress("recording", total, unit="transitions", done=done) as advance:
-        for shard in _record_shards(plan, missing):
-            advance(len(plan.histories(shard)) * per_history)
+    try:
+        with progress("recording", num_histories, unit="histories", done=there) as advance:
+            for shard in _record_shards(plan, missing):
+                advance(len(plan.histories(shard)))
+    except Exception:
+        if not any(plan.shard_path(shard).exists() for shard in range(num_shards)):
+            # An error of the family's or the learner's: the mended command finds the folder as the first one did.
+            for name in (CONFIG_FILE, PROVENANCE_FILE, TASKS_FILE):
+                (out / name).unlink(missing_ok=True)
+            with suppress(OSError):
+                out.rmdir()
+        raise
     # 3. The listing, which makes it a dataset.
     list_shards(out, num_shards)
     size = sum(path.stat().st_size for path in out.glob("*.arrow"))

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from icrl.data_gen.learner import EpisodeCounter, LearnerSetting
 from icrl.errors import UsageError
+from icrl.spaces import describe_space, space_to_dict
 
 LARGEST_TABLES = 2e9
 """Values in the tables of all lanes together: 16 GB."""
@@ -53,7 +54,8 @@ class QLearning:
         elif isinstance(space, gym.spaces.MultiDiscrete):
             sizes = np.asarray(space.nvec)
         else:
-            raise UsageError(f"q-learning keeps a table, and {space} is not countable: choose another learner")
+            seen = describe_space(space_to_dict(space))
+            raise UsageError(f"q-learning keeps a table, and {seen} is not countable: choose another learner")
         if len(setting.tasks) * float(np.prod(sizes, dtype=float)) * setting.family.action_space.n > LARGEST_TABLES:
             raise UsageError(
                 f"q-learning keeps a value for every observation; those of {setting.family.name} are "

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from icrl.data_gen.learner import Learner, LearnerSetting
 from icrl.data_gen.learners import make_learner
 from icrl.envs.base import BatchedEnv
+from icrl.errors import UsageError
 from icrl.history import LearningHistory
 from icrl.spaces import storage_dtype
 from icrl.store_writer import HistoryColumns
@@ -95,6 +96,12 @@ def _live(family: TaskFamily, env: BatchedEnv, actor: Learner, episodes: int, ke
 
     lengths, columns = rows.lane_major()
     num_final, (final_observations,) = finals.lane_major()
+    for what, values in (("observation", columns[0]), ("reward", columns[2]), ("observation", final_observations)):
+        if not np.isfinite(values).all():
+            raise UsageError(
+                f"{family.name} gave {'an' if what[0] == 'o' else 'a'} {what} that is not finite: expected numbers, "
+                "since a model would learn nothing from others; `icrl check-family` finds such"
+            )
     return lengths, columns, num_final, final_observations
 
 

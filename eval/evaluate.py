@@ -47,7 +47,7 @@ def evaluate(
 
     Args:
         run: a run folder made by `icrl train`.
-        out: folder of the results, by default `<run>/eval`.
+        out: folder of the results, by default `<run>/eval`, or `<run>/eval-<split>` for another split than "test".
         config: a preset, a YAML file or an `EvaluateConfig`; `overrides` are its fields.
         dry_run: only says what would be done, and returns that.
         resume: where `out` holds a whole evaluation, returns it rather than refusing.
@@ -58,7 +58,9 @@ def evaluate(
     """
     settings = load_config(EvaluateConfig, config, overrides)
     run = Path(run)
-    out = run / "eval" if out is None else Path(out)
+    if out is None:
+        out = run / ("eval" if settings.split == "test" else f"eval-{settings.split}")
+    out = Path(out)
 
     # 1. The run.
     provenance = read_provenance(run)
@@ -74,6 +76,8 @@ def evaluate(
     # 2. The anchors, first since they can fail. 3. The rollout.
     anchors = _anchors(family, tasks)
     result = _roll_out(agent, family, tasks, settings, provenance)
+    if not np.isfinite(result.returns).all():
+        raise UsageError(f"{family.name} gave rewards that are not finite: `icrl check-family` tells more")
 
     # 4. The references and the measures.
     evaluation = _measure(result, family, tasks, anchors, settings, provenance, model)
@@ -90,7 +94,7 @@ def main(argv: Sequence[str]) -> int:
 
     def add_arguments(parser) -> None:
         parser.add_argument("run", help="a run folder made by `icrl train`")
-        parser.add_argument("--out", metavar="FOLDER", help="where the results go (default: RUN/eval)")
+        parser.add_argument("--out", metavar="FOLDER", help="where the results go (default: RUN/eval, RUN/eval-SPLIT)")
         parser.add_argument(
             "--resume", action="store_true", help="go on after a stop; a whole evaluation is reprinted"
         )

@@ -20,12 +20,12 @@ from icrl.eval.report_figures import (
     ordinal,
     picture_figures,
     regret_figure,
-    task_name,
     typical_task,
 )
 from icrl.eval.report_style import CSS
 from icrl.eval.summary import Evaluation, number, of_optimum, tasks_in_words
 from icrl.files import write_atomically
+from icrl.tasks import task_name
 
 CURVE = "adaptation_curve"
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from icrl.eval.measures import normalise
 from icrl.eval.summary import Evaluation
-from icrl.tasks import Task
+from icrl.tasks import task_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -160,6 +160,15 @@ def regret_figure(e: Evaluation) -> "Figure":
     return _curves(lines, pulls, "pull", "regret so far", top=2.4 * shown)
 
 
+def _make_room(axes: "Axes") -> None:
+    """Moves the left edge so far in that wide numbers do not push the axis's name out of the figure."""
+    figure = axes.get_figure()
+    left = axes.yaxis.get_tightbbox().x0 / figure.bbox.width
+    if (over := 0.006 - left) > 0:
+        place = axes.get_position()
+        axes.set_position((place.x0 + over, place.y0, place.width - over, place.height))
+
+
 def _curves(lines: list[Line], episodes: int, xlabel: str, ylabel: str, top: float | None = None) -> "Figure":
     from matplotlib.ticker import MaxNLocator
 
@@ -195,6 +204,7 @@ def _curves(lines: list[Line], episodes: int, xlabel: str, ylabel: str, top: flo
         axes.grid(axis="y", color=FAINT, lw=0.8)
         axes.set_axisbelow(True)
         axes.spines["left"].set_visible(False)
+        _make_room(axes)
         _label_ends(axes, lines, episodes)
     return figure
 
@@ -332,18 +342,6 @@ def typical_task(e: Evaluation) -> int:
     recorded = sorted(n for s, n in e.rollout.histories if s == 0)
     total = (e.normalised if e.anchors.known else e.returns)[0, recorded].mean(axis=-1)
     return recorded[int(np.argsort(total, kind="stable")[(len(recorded) - 1) // 2])]
-
-
-def task_name(task: Task) -> str:
-    """A short name: "goal 3, 7" where the parameters are few, else its number."""
-    if len(task.params) <= 2:
-        parts = []
-        for name, value in task.params.items():
-            shown = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-            parts.append(f"{name} {shown}")
-        if len(text := " · ".join(parts)) <= 24:
-            return text
-    return f"task {task.id}"
 
 
 def ordinal(n: int) -> str:

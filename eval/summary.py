@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from icrl.eval.bootstrap import Resamples, percentile_interval
 from icrl.eval.config import EMPTY_PROMPT, EvaluateConfig
-from icrl.eval.measures import measure, normalise, summarise
+from icrl.eval.measures import LAST, measure, normalise, summarise
 from icrl.eval.references import SourceRun
 from icrl.eval.rollout import Rollout
 from icrl.provenance import Provenance
@@ -137,7 +137,7 @@ def _with_interval(value: float, resampled_B: NDArray[np.float64]) -> dict[str, 
 def in_words(summary: dict[str, Any]) -> str:
     """The result as one sentence, for the terminal and for the report."""
     raw = summary["raw"]
-    start = f"On {tasks_in_words(summary)}, the frozen model"
+    start = f"On {tasks_in_words(summary)}, with no weight update, the frozen model"
     if "regret" in summary:
         regret = summary["regret"]
         text = (
@@ -148,20 +148,20 @@ def in_words(summary: dict[str, Any]) -> str:
                 f", {regret['ratio']['mean']:.2f} times the {number(regret['source']['mean'])} of its source learner "
                 f"{summary['source']['learner']}"
             )
-    else:
-        unit = "episode" if summary["prompt"] == EMPTY_PROMPT else "episode after the prompt"
-        anchors, optimum = summary["anchors"], summary["anchors"]["optimum"]
-        text = (
-            f"{start} earned {number(raw['zero_shot']['mean'], optimum)} in its first {unit} and "
-            f"{number(raw['last5']['mean'], optimum)} in its last five"
-        )
-        if optimum is None:
-            text += f", where random actions earn {number(anchors['random'])}"
-        elif anchors["optimum_is"] == "optimum":
-            text += f", of an optimum of {number(optimum)} ({of_optimum(summary)} of it)"
-        else:
-            text += f"; a {anchors['optimum_is']} that knows the task earns {number(optimum)}"
-    return f"{text}, with no weight update."
+        return f"{text}."
+    unit = "episode" if summary["prompt"] == EMPTY_PROMPT else "episode after the prompt"
+    anchors, optimum = summary["anchors"], summary["anchors"]["optimum"]
+    scale = anchors["random"] if optimum is None else optimum
+    last = ("one", "two", "three", "four", "five")[min(summary["episodes"], LAST) - 1]
+    text = (
+        f"{start} earned {number(raw['zero_shot']['mean'], scale)} in its first {unit} and "
+        f"{number(raw['last5']['mean'], scale)} in its last {last}"
+    )
+    if optimum is None:
+        return f"{text}, where random actions earn {number(anchors['random'])}."
+    if anchors["optimum_is"] == "optimum":
+        return f"{text}, of an optimum of {number(optimum)} ({of_optimum(summary)} of it)."
+    return f"{text}; a {anchors['optimum_is']} that knows the task earns {number(optimum)}."
 
 
 def tasks_in_words(summary: dict[str, Any]) -> str:

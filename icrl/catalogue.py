@@ -25,7 +25,7 @@ def describe_family(name: str, options: Mapping[str, Any] | None = None) -> dict
     test = family.split(seed=0).test[: family.anchor_tasks]
     anchors = family.anchors(test)
     described: dict[str, Any] = {
-        "name": family.name,
+        "name": name,
         "version": family.version,
         "source": family.source,
         "extra": FAMILIES.extra(name),
@@ -44,6 +44,9 @@ def describe_family(name: str, options: Mapping[str, Any] | None = None) -> dict
     stated = {"random": anchors.random, "zero action": anchors.zero_action}
     if anchors.known:
         stated[f"task-known {family.best_policy}"] = anchors.optimum
+    if family.trial and (bayes := family.bayes_optimal(family.trial)) is not None:
+        rule = family.bayes_rule(family.trial)
+        described["bayes_optimal"] = {"rule": rule, "episodes": family.trial, "return": float(bayes.sum())}
     for key, values in stated.items():
         if values is not None:
             error = float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0
@@ -100,6 +103,9 @@ def _in_words(family: Mapping[str, Any]) -> str:
     tasks = family["tasks"]
     anchors = " · ".join(f"{name} {_with_error(**anchor)}" for name, anchor in family["anchors"].items())
     measured = " (measured)" if family["anchors_measured"] else ""
+    few = f" over {family['anchor_tasks']} tasks" if family["anchor_tasks"] < tasks["test"] else ""
+    if bayes := family.get("bayes_optimal"):
+        few += f"; {bayes['rule']} over all {bayes['episodes']} episodes of a trial {bayes['return']:.4g}"
     beyond = "; ".join(f"{name}: {what}" for name, what in family["out_of_distribution"].items()) or "none"
     options = ", ".join(f"{key}={value}" for key, value in family["options"].items())
     extra = f"    needs  pip install 'icrl[{family['extra']}]'\n" if family["extra"] else ""
@@ -109,7 +115,7 @@ def _in_words(family: Mapping[str, Any]) -> str:
         f" · varies {', '.join(family['varies'])}\n"
         f"    tasks {tasks['train']:,} train, {tasks['validation']:,} validation, {tasks['test']:,} test\n"
         f"    out of distribution  {beyond}\n"
-        f"    anchors  {anchors}{measured}\n"
+        f"    anchors  {anchors}{measured}{few}\n"
         f"    options  {options}"
     )
 

@@ -16,7 +16,7 @@ from icrl.errors import IcrlError, UsageError, did_you_mean
 COMMANDS = {
     "tasks": ("icrl.catalogue", "list task families and presets: spaces, horizon, splits, anchors"),
     "show": ("icrl.show", "draw a few tasks of a family and a rollout of its reference policy"),
-    "check-family": ("icrl.conformance", "check that a task family, such as your own, keeps the contract"),
+    "check-family": ("icrl.check_family", "check that a task family, such as your own, keeps the contract"),
     "generate": ("icrl.data_gen.generate", "record learning histories of a source learner over many tasks"),
     "inspect": ("icrl.data_gen.describe", "describe and check a dataset; draw its learning curve"),
     "train": ("icrl.train.pretrain", "pretrain a causal transformer on learning histories"),

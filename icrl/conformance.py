@@ -1,12 +1,10 @@
-"""`icrl check-family NAME`: whether a task family keeps what `TaskFamily` and `BatchedEnv` promise.
+"""The checks of `icrl check-family`: whether a task family keeps what `TaskFamily` and `BatchedEnv` promise.
 
 Every check is a function of a `Subject`, and raises `Failure` with what was found and what was expected.
 """
 
 import json
-import sys
 import time
-from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -20,6 +18,7 @@ from numpy.typing import NDArray
 from icrl.envs import make_family
 from icrl.envs.episodes import policy_history, uniform_policy
 from icrl.envs.measured import measured_returns
+from icrl.envs.parametric import ParametricFamily
 from icrl.envs.simple_policies import UniformActions
 from icrl.errors import UsageError
 from icrl.spaces import space_from_dict, space_to_dict
@@ -34,6 +33,11 @@ def expect(kept: Any, message: str) -> None:
     """Raises Failure with this message unless `kept`."""
     if not kept:
         raise Failure(message)
+
+
+def same(a: NDArray, b: NDArray) -> bool:
+    """Whether two arrays are equal, NaN and NaN alike: that a number is none is told once, by the check of spaces."""
+    return np.array_equal(a, b, equal_nan=True)
 
 
 @dataclass
@@ -135,16 +139,16 @@ def seeding(subject: Subject) -> None:
     other = subject.roll(env, actions)
     again = subject.roll(family.make(tasks, seed=3), actions)
     for key in first:
-        expect(np.array_equal(first[key], again[key]), f"two runs of seed 3 differ in {key}: a global generator?")
-    is_drawn = any((first[key][:, :1] != first[key]).any() for key in first)
+        expect(same(first[key], again[key]), f"two runs of seed 3 differ in {key}: a global generator?")
+    is_drawn = any(not same(first[key], first[key][:, :1].repeat(count, axis=1)) for key in first)
     expect(
-        not is_drawn or any(not np.array_equal(first[key], other[key]) for key in first),
+        not is_drawn or any(not same(first[key], other[key]) for key in first),
         "lanes of one task differ, and runs of two seeds do not: `make` leaves its seed unused",
     )
     seeded = subject.roll(env, actions, seed=3)
     for key in first:
         expect(
-            np.array_equal(first[key], seeded[key]),
+            same(first[key], seeded[key]),
             f"after reset(seed=3) the run differs in {key} from that of an environment made with seed 3",
         )
 
@@ -160,7 +164,7 @@ def lanes_are_independent(subject: Subject) -> None:
         alone = subject.roll(family.make([tasks[lane]], seed=5, index=[lane]), actions[:, lane : lane + 1])
         for key in crowd:
             expect(
-                np.array_equal(crowd[key][:, lane], alone[key][:, 0]),
+                same(crowd[key][:, lane], alone[key][:, 0]),
                 f"lane {lane} differs in {key} when it is alone: its random numbers, or its sums, depend on the batch",
             )
 
@@ -200,7 +204,7 @@ def arrays_are_given_away(subject: Subject) -> None:
         kept += arrays
         copies += [array.copy() for array in arrays]
     expect(
-        all(np.array_equal(array, copy) for array, copy in zip(kept, copies, strict=True)),
+        all(same(array, copy) for array, copy in zip(kept, copies, strict=True)),
         "an array that was returned changed in a later step: return a copy, not a view of the state",
     )
 
@@ -220,6 +224,43 @@ def wrong_actions(subject: Subject) -> None:
         except ValueError:
             continue
         raise Failure(f"the actions {np.asarray(actions).tolist()} are taken: expected a ValueError")
+
+
+def tasks_differ(subject: Subject) -> None:
+    """tasks differ in what happens, by every parameter"""
+    family = subject.family
+    steps = min(max(2 * family.horizon, 60), 400)
+    count = subject.affordable(min(32, len(subject.tasks)), steps)
+    expect(
+        _differ(subject, list(subject.tasks[:count]), steps), f"{count} test tasks behave alike: is a task applied?"
+    )
+    # A default may leave another parameter without effect, a gain of 0 or a slope of 0; a task's own number does not.
+    usual = subject.tasks[0].params
+    for name in family.varied if isinstance(family, ParametricFamily) else ():
+        if not isinstance(usual[name], float):
+            continue  # A list of numbers, each drawn from the range.
+        ends = [float(family.parameters[name].at(np.array([share]))[0]) for share in (0.02, 0.55)]
+        tasks = [Task(number, usual | {name: end}) for number, end in enumerate(ends)]
+        expect(
+            _differ(subject, tasks, steps), f"{name}={ends[0]:g} and {name}={ends[1]:g} behave alike: is it applied?"
+        )
+
+
+def _differ(subject: Subject, tasks: Sequence[Task], steps: int) -> bool:
+    """Whether lanes of these tasks, given the same random numbers and actions, part; one of them acts as well as it
+    can, since random actions may never reach what tasks differ in."""
+    family, count = subject.family, len(tasks)
+    for kind in (*family.policy_kinds[:1], None):
+        env = family.make(tasks, seed=0, index=[0] * count)
+        policy = family.reference_policy(kind, tasks) if kind else uniform_policy(family, tasks, seed=0)
+        observations, _ = env.reset()
+        for _ in range(steps):
+            actions = np.repeat(policy.act(observations)[:1], count, axis=0)
+            observations, rewards, terminated, truncated, _ = env.step(actions)
+            policy.observe(rewards, terminated, truncated)
+            if any(not same(part, part[:1].repeat(count, axis=0)) for part in (observations, rewards, terminated)):
+                return True
+    return False
 
 
 def splits(subject: Subject) -> None:
@@ -328,43 +369,6 @@ def drawing(subject: Subject) -> None:
 
 
 CHECKS: tuple[Callable[[Subject], None], ...] = (
-    spaces, seeding, lanes_are_independent, endings, arrays_are_given_away, wrong_actions, splits, rebuilding, axes,
-    anchors, drawing,
+    spaces, seeding, lanes_are_independent, endings, arrays_are_given_away, wrong_actions, tasks_differ, splits,
+    rebuilding, axes, anchors, drawing,
 )  # fmt: skip
-
-
-def check_family(
-    name: str, options: Mapping[str, Any] | None = None, show: Callable[[str], None] = print
-) -> list[str]:
-    """Runs every check on a family and shows what it finds; returns the names of the checks that failed."""
-    subject = Subject(name, dict(options or {}))
-    show(f"{subject.family.label}  ({type(subject.family).__module__}:{type(subject.family).__name__})")
-    failed = []
-    for check in CHECKS:
-        try:
-            check(subject)
-        except Failure as failure:
-            failed.append(check.__name__)
-            show(f"  FAILED  {check.__doc__}\n          {failure}")
-        except Exception as error:
-            # Whatever else a family of somebody's own raises: the other checks still have something to say.
-            failed.append(check.__name__)
-            show(f"  FAILED  {check.__doc__}\n          {type(error).__name__}: {error}")
-        else:
-            show(f"  ok      {check.__doc__}")
-    return failed
-
-
-def main(argv: Sequence[str]) -> int:
-    """The command line."""
-    from icrl.cli import UsageParser, add_family_arguments, family_options
-
-    parser = UsageParser(prog="icrl check-family", description=__doc__.partition("\n")[0])
-    add_family_arguments(parser)
-    arguments: Namespace = parser.parse_args(list(argv))
-    failed = check_family(arguments.family, family_options(arguments.option))
-    if failed:
-        print(f"icrl: {len(failed)} of {len(CHECKS)} checks failed: {', '.join(failed)}", file=sys.stderr)
-        return 1
-    print(f"all {len(CHECKS)} checks passed")
-    return 0

@@ -23,6 +23,10 @@ class CheckpointError(IcrlError):
     """A run or checkpoint that is missing, half-written, or was made from another config."""
 
 
+class TrainingError(IcrlError):
+    """A training that has come to nothing."""
+
+
 class LaunchError(IcrlError):
     """The processes that started are not the processes that were asked for."""
 

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from icrl.errors import DatasetError
+from icrl.errors import DatasetError, UsageError
 from icrl.files import commit, temporary_name, write_json
 from icrl.tasks import SPLIT_NAMES, Split, Task
 
@@ -83,8 +83,10 @@ def write_provenance(folder: Path, provenance: Provenance, split: Split) -> None
 
 
 def read_provenance(folder: Path) -> Provenance:
-    """Raises DatasetError where the folder has none, or has one of another format."""
+    """Raises UsageError where there is no such folder, DatasetError where it has none, or one of another format."""
     path = folder / PROVENANCE_FILE
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is not there: expected a folder made by `icrl generate` or `icrl train`")
     try:
         values = json.loads(path.read_text())
     except FileNotFoundError:

@@ -10,13 +10,15 @@ from icrl.envs import make_family
 from icrl.envs.episodes import policy_history, uniform_policy
 from icrl.errors import UsageError
 from icrl.files import commit, temporary_name
-from icrl.tasks import ReferencePolicy, Task, TaskFamily, check_count
+from icrl.tasks import ReferencePolicy, Task, TaskFamily, check_count, task_name
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 RANDOM = "random"
 SUFFIXES = (".png", ".svg", ".pdf")
+ACROSS = 6
+"""Panels in a row, at most."""
 PULLS = 60
 """Where an episode is a single pull: so many of them make a picture."""
 
@@ -117,11 +119,17 @@ def _figure(family: TaskFamily, tasks: Sequence[Task], kind: str, episodes: int,
 
     unit = "pulls" if family.horizon == 1 else "episode" if episodes == 1 else "episodes"
     with rc_context({"font.family": "DejaVu Sans", "axes.titlesize": 8.5}):
-        figure = Figure(figsize=(2.55 * max(2, len(tasks)), 3.2), layout="constrained")
+        rows = -(-len(tasks) // ACROSS)
+        across = -(-len(tasks) // rows)
+        figure = Figure(figsize=(2.55 * max(2, across), 2.75 * rows + 0.45), layout="constrained")
         figure.suptitle(f"{family.label}: {episodes} {unit} of the {kind} policy", fontsize=10.5, x=0.01, ha="left")
-        for axes, task in zip(figure.subplots(1, len(tasks), squeeze=False)[0], tasks, strict=True):
+        panels = figure.subplots(rows, across, squeeze=False).ravel()
+        for empty in panels[len(tasks) :]:
+            empty.set_axis_off()
+        for axes, task in zip(panels, tasks, strict=False):
             history = policy_history(family, task, _policy(family, task, kind, seed), episodes, seed, kind)
             family.draw(axes, task, history)
-            axes.set_title(f"task {task.id}", color="#5b6068")
+            axes.set_title(task_name(task), color="#5b6068")
+        figure.supxlabel(family.picture_shows, fontsize=7.5, color="#5b6068", x=0.01, ha="left")
         figure.canvas.draw()
     return figure

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from icrl.errors import DatasetError
+from icrl.errors import DatasetError, UsageError
 from icrl.history import LearningHistory
 from icrl.provenance import read_provenance, read_split
 from icrl.spaces import space_from_dict
@@ -44,7 +44,8 @@ class HistoryStore:
         """Opens a dataset.
 
         Raises:
-            DatasetError: where it is missing, half-written or damaged.
+            UsageError: where there is no such folder, or it is a run.
+            DatasetError: where it is half-written or damaged.
         """
         return cls(Path(path))
 
@@ -52,8 +53,10 @@ class HistoryStore:
         import datasets
         import pyarrow as pa
 
+        if (path / "model").is_dir() or (path / "checkpoints").is_dir():
+            raise UsageError(f"{path} is a run of `icrl train`: expected a dataset made by `icrl generate`")
         if not path.is_dir():
-            raise DatasetError(f"{path} is not there: expected a dataset made by `icrl generate --out {path}`")
+            raise UsageError(f"{path} is not there: expected a dataset made by `icrl generate --out {path}`")
         self.path = path
         self.provenance = read_provenance(path)
         self.split = read_split(path)

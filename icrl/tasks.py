@@ -192,6 +192,9 @@ class TaskFamily(ABC):
         """
         return None
 
+    trial: int = 0
+    """Episodes of a usual trial, over which listings state `bayes_optimal`; 0 states nothing."""
+
     def bayes_rule(self, episodes: int) -> str | None:
         """What `bayes_optimal` gives for that many episodes: "Bayes-optimal", or the name of another rule."""
         return "Bayes-optimal"
@@ -250,6 +253,19 @@ def check_count(name: str, value: int, at_least: int) -> None:
     """Raises UsageError where the option `name` is below `at_least`."""
     if value < at_least:
         raise UsageError(f"{name}={value} is too small: expected at least {at_least}")
+
+
+def task_name(task: Task) -> str:
+    """A short name: "goal 3, 7" where the parameters are few, else its number."""
+    if len(task.params) <= 2:
+        parts = []
+        for name, value in task.params.items():
+            values = value if isinstance(value, list | tuple) else [value]
+            shown = ", ".join(f"{v:.3g}" if isinstance(v, float) else str(v) for v in values)
+            parts.append(f"{name} {shown}".replace("_", " "))
+        if len(text := " · ".join(parts)) <= 26:
+            return text
+    return f"task {task.id}"
 
 
 def lane_numbers(repeat: ArrayLike, tasks: Sequence[Task]) -> NDArray[np.int64]:

@@ -23,6 +23,7 @@ from icrl.models.tokens import Tokens
 from icrl.models.transformer import InContextTransformer
 from icrl.seeding import Streams, stream_keys
 from icrl.spaces import describe_space, memory_dtype, no_action, space_from_dict
+from icrl.store_writer import INFO_FILE
 
 
 class InContextAgent:
@@ -206,12 +207,15 @@ def load_agent(path: str | Path, device: str = "cpu", greedy: bool = False) -> I
         path: a run folder, as `icrl train` writes it, or a model folder with `config.json` and `model.safetensors`.
 
     Raises:
+        UsageError: where there is no such folder, or it is a dataset.
         CheckpointError: where there is no whole model.
     """
     path = Path(path)
     folder = path / "model" if (path / "model").is_dir() else path
     if not path.is_dir():
-        raise CheckpointError(f"{path} is not there: expected a run folder made by `icrl train`, or a model folder")
+        raise UsageError(f"{path} is not there: expected a run folder made by `icrl train`, or a model folder")
+    if (path / INFO_FILE).is_file():
+        raise UsageError(f"{path} is a dataset: expected a run folder made by `icrl train`, or a model folder")
     if not (folder / "config.json").is_file():
         if (path / "checkpoints").is_dir() or (path / "config.yaml").is_file():
             raise CheckpointError(

@@ -150,7 +150,10 @@ def test_the_plain_family_varies_dynamics_and_reward():
             held = plain.parameters[parameter].axis not in plain.axes
             assert (value == plain.parameters[parameter].default) == held, parameter
         assert "extrapolation" in plain.ood_sets
-        assert "hole" in make_family(name, hole=0.5).ood_sets
+        holed = make_family(name, hole=0.2)
+        changed = sum(a != b for a, b in zip(holed.split(0).train, plain.split(0).train, strict=True))
+        assert changed / plain.num_tasks["train"] == pytest.approx(0.2, abs=0.02)
+        assert len(holed.split(0).ood["hole"]) == plain.num_tasks["test"]
         held = make_family(name, hold=["dynamics", "observation", "start"])
         assert {plain.parameters[key].axis for key in held.varied} == {"reward"}
 

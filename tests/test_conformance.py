@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from icrl import cli
-from icrl.conformance import CHECKS, Failure, Subject, check_family
+from icrl.check_family import check_family
+from icrl.conformance import CHECKS, Failure, Subject
 from icrl.envs import FAMILIES, make_family
 from icrl.envs.dark_room import DarkRoom, DarkRoomEnv
 from icrl.errors import UsageError

@@ -44,7 +44,7 @@ def test_the_command_line(folder, tmp_path, capsys):
     assert cli.main(["inspect", str(folder)]) == 0
     assert (folder / "learning_curve.png").is_file()
     assert cli.main(["inspect", str(folder), "--picture", "x.txt"]) == 2
-    assert cli.main(["inspect", str(tmp_path / "nothing")]) == 1
+    assert cli.main(["inspect", str(tmp_path / "nothing")]) == 2
     assert "is not there: expected a dataset made by `icrl generate" in capsys.readouterr().err
 
 

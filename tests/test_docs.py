@@ -9,7 +9,7 @@ import pytest
 import icrl
 from icrl import cli
 from icrl.catalogue import shipped
-from icrl.conformance import check_family
+from icrl.check_family import check_family
 from icrl.data_gen import generate as generate_module
 from icrl.envs import FAMILIES
 from icrl.eval import evaluate as evaluate_module

@@ -96,8 +96,8 @@ def test_files_and_numbers(room, tmp_path, capsys):
     assert summary["env_steps_per_second"] > 0
     assert "regret" not in summary
     line = capsys.readouterr().out.splitlines()[-1]
-    assert line.startswith("On 3 tasks it never saw, the frozen model earned ")
-    assert line.endswith(f"with no weight update. Report: {out / 'report.html'}")
+    assert line.startswith("On 3 tasks it never saw, with no weight update, the frozen model earned ")
+    assert line.endswith(f"of it). Report: {out / 'report.html'}")
 
 
 def test_the_same_seed_gives_the_same_scores_and_another_does_not(room, tmp_path):
@@ -168,7 +168,7 @@ def test_dry_run_writes_nothing(room, tmp_path, capsys):
     assert main(["evaluate", str(room[0]), "--out", str(tmp_path / "eval"), "--dry-run", "--episodes", "7"]) == 0
     assert "3 seeds each: 9 lanes of 7 episodes" in capsys.readouterr().out
     assert not (tmp_path / "eval").exists()
-    with pytest.raises(CheckpointError):
+    with pytest.raises(UsageError, match="is a dataset"):
         evaluate(room[1], tmp_path / "eval", dry_run=True)
 
 
@@ -207,13 +207,13 @@ def test_mistakes_are_one_line(room, tmp_path, capsys):
         (["--split", "tset"], 2, "test"),
         (["--prompt_episodes", "3"], 2, "prompt is empty"),
         (["--device", "gpu"], 2, "device 'gpu' cannot be used"),
-        (["--prompt", str(tmp_path / "nothing")], 1, "is not there"),
+        (["--prompt", str(tmp_path / "nothing")], 2, "is not there"),
     ):
         assert main(["evaluate", str(room[0]), "--out", str(tmp_path / "eval"), *argv]) == code
         error = capsys.readouterr().err
         assert message in error
         assert error.count("\n") == 1
-    assert main(["evaluate", str(tmp_path / "no-run")]) == 1
+    assert main(["evaluate", str(tmp_path / "no-run")]) == 2
     assert "expected a folder made by" in capsys.readouterr().err
 
 

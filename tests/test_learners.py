@@ -23,7 +23,7 @@ def regret(family, learner: str, pulls: int, bandits: int, **options) -> tuple[f
 @pytest.mark.parametrize(
     ("learner", "expected", "options"),
     [
-        ("thompson", 9.45, {}),
+        ("thompson", 9.45, {"prior": True}),
         ("ucb1", 10.61, {"exploration": 1.0, "log_time": False}),
         ("empirical-mean", 17.9, {}),
         ("random", 166.4, {}),

@@ -102,7 +102,7 @@ def test_load_agent_takes_a_run_or_a_model_folder(folder):
 def test_load_agent_refuses_what_is_not_whole(folder, tmp_path):
     """Kills: a traceback from inside transformers, and a half-written model that loads."""
     path, _ = folder
-    with pytest.raises(CheckpointError, match="is not there"):
+    with pytest.raises(UsageError, match="is not there"):
         load_agent(tmp_path / "nothing")
     (tmp_path / "run" / "checkpoints").mkdir(parents=True)
     with pytest.raises(CheckpointError, match="training has not finished; continue with `icrl train --resume`"):

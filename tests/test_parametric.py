@@ -69,7 +69,7 @@ def test_a_held_axis_keeps_its_defaults_and_the_others_their_numbers():
 
 def test_the_hole_is_empty_in_training_and_full_out_of_distribution():
     """Kills: an interpolation test whose tasks were trained on; a hole that is nowhere; extrapolation inside."""
-    family = Numbers(train=5000, test=200, hole=0.5)
+    family = Numbers(train=5000, test=200, hole=1 / 8)  # Half of each of three ranges.
     split = family.split(0)
     middle, half = np.array([10.0, 0.0, 0.0]), np.array([5.0, np.log(2.0), 1.0])
 

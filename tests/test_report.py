@@ -14,13 +14,13 @@ from icrl.eval.config import EvaluateConfig
 from icrl.eval.measures import pull_regret
 from icrl.eval.references import run_source
 from icrl.eval.report import render, save_adaptation_curve
-from icrl.eval.report_figures import adaptation_figure, as_svg, ordinal, spread, task_name, typical_task
+from icrl.eval.report_figures import adaptation_figure, as_svg, ordinal, spread, typical_task
 from icrl.eval.rollout import rollout
 from icrl.eval.summary import Evaluation, in_words, make_summary
 from icrl.provenance import Provenance
 from icrl.seeding import Streams, stream_keys
 from icrl.spaces import space_to_dict
-from icrl.tasks import Task
+from icrl.tasks import Task, task_name
 
 
 class HalfRandom:
@@ -168,12 +168,13 @@ def test_in_words():
     summary = {
         "raw": {"zero_shot": {"mean": 0.62}, "last5": {"mean": 15.68}},
         "anchors": {"random": 0.25, "optimum": 16.44, "optimum_is": "optimum"},
-        "tasks": 16, "split": "test", "seen_in_training": False, "prompt": "empty",
+        "tasks": 16, "episodes": 60, "split": "test", "seen_in_training": False, "prompt": "empty",
     }  # fmt: skip
     assert in_words(summary) == (
-        "On 16 tasks it never saw, the frozen model earned 0.6 in its first episode and 15.7 in its last five, "
-        "of an optimum of 16.4 (95% of it), with no weight update."
+        "On 16 tasks it never saw, with no weight update, the frozen model earned 0.6 in its first episode and 15.7 "
+        "in its last five, of an optimum of 16.4 (95% of it)."
     )
+    assert "in its last two, of" in in_words(summary | {"episodes": 2})
 
 
 def test_the_drawn_task_is_the_median_one(room):

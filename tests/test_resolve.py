@@ -62,11 +62,12 @@ def test_data_of_a_family_in_a_file_is_made_read_and_trained_on(here, capsys):
     ("place", "message"),
     [
         ("nowhere.py:Room", r"nowhere.py is not there \(from .*\): expected path/file.py:Class"),
-        ("my_rooms.py:SmalRoom", "has no 'SmalRoom' .did you mean 'SmallRoom'"),
+        ("my_rooms.py:SmalRoom", r"has no 'SmalRoom' \(it defines SmallRoom"),
+        ("my_rooms.py", r"my_rooms.py names no class: expected my_rooms.py:Class \(it defines SmallRoom"),
         ("my_rooms.py:not_a_family", "expected a subclass of icrl.tasks.TaskFamily"),
         ("my_rooms.py:Half", "does not define apply, make_env"),
         ("no_such_package.rooms:Room", "no module 'no_such_package.rooms'"),
-        ("dark-rom", "did you mean 'dark-room'.*or name your own as package.module:Class"),
+        ("dark-rom", "did you mean 'dark-room'.*your own is package.module:Class"),
     ],
 )
 def test_wrong_names_say_how_to_mend_them(here, place, message, capsys):

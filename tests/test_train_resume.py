@@ -185,7 +185,7 @@ def test_two_runs_in_one_folder_are_refused(tiny_data, tmp_path):
     ("argv", "code", "message"),
     [
         (["--out", "x"], 2, "--data is missing"),
-        (["--data", "nowhere", "--out", "x"], 1, "nowhere is not there"),
+        (["--data", "nowhere", "--out", "x"], 2, "nowhere is not there"),
         (["--data", "x", "--out", "y", "--train.stepz", "3"], 2, "did you mean"),
         (["--data", "x", "--out", "y", "--launch", "zero4"], 2, "unknown launch 'zero4' (did you mean 'zero"),
         (["--data", "x", "--out", "y", "--num-processes", "2"], 2, "--num-processes 2 needs a --launch: choose ddp"),

@@ -1,5 +1,6 @@
 """The training loop, with plain arguments: read, forward, backward, step; report, evaluate and save every so often."""
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from icrl.errors import TrainingError
 from icrl.models.tokens import WindowBatch
 from icrl.seeding import derive_seed
 from icrl.train.config import PretrainOptions
@@ -76,6 +78,11 @@ def fit(
         if due(done, options.log_every, options.steps):
             meter.share(accelerator)
             row = meter.means()
+            if not math.isfinite(row["loss"]):
+                raise TrainingError(
+                    f"the loss is {row['loss']} at step {done}: expected a number; lower train.learning_rate, and see "
+                    "what `icrl inspect` says of the data"
+                )
             meter.clear()
             row["learning_rate"] = rate
             if gradient_norm is not None:

@@ -15,6 +15,9 @@ from icrl.tasks import TaskFamily
 
 __all__ = ["FAMILIES", "MissingExtra", "make_family"]
 
+STATED = ("name", "version", "source", "options", "horizon", "observation_space", "action_space", "num_tasks")
+"""What every family says of itself."""
+
 FAMILIES = FamilyRegistry(
     {
         "": {
@@ -112,7 +115,12 @@ def make_family(name: str, **options: Any) -> TaskFamily:
             why = f"it varies only {', '.join(factory.axes)}; " if key == "hold" else ""
             raise UsageError(f"{name} has no option {key!r}{hint}; {why}choose from {', '.join(known)}")
         _check_type(name, key, value, known[key].annotation)
-    return factory(**options)
+    family = factory(**options)
+    if missing := [what for what in STATED if not hasattr(family, what)]:
+        raise UsageError(
+            f"{name} states no {', '.join(missing)}: give the class {'one' if len(missing) == 1 else 'them'}"
+        )
+    return family
 
 
 def _options(factory: type[TaskFamily]) -> dict[str, inspect.Parameter]:

@@ -136,6 +136,7 @@ class BernoulliBandit(Bandit):
     """
 
     name = "bernoulli-bandit"
+    trial = 100
     source = "Duan et al. 2016 (RL²)"
     ranges = MappingProxyType({"close": (0.4, 0.6), "rare": (0.0, 0.2)})
 
@@ -220,6 +221,7 @@ class GaussianBandit(Bandit):
     """
 
     name = "gaussian-bandit"
+    trial = 100
     source = "Lee et al. 2023 (Decision-Pretrained Transformer)"
     ranges = MappingProxyType({"wide": (-1.0, 2.0), "close": (0.4, 0.6)})
     ood_sets = MappingProxyType(

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from icrl.envs.base import BatchedEnv
+from icrl.envs.drawing import PATHS_SHOW
 from icrl.envs.grid import NUM_ACTIONS, cell_positions, next_cells
 from icrl.errors import UsageError
 from icrl.seeding import Streams, permutation, stream_keys
@@ -79,6 +80,7 @@ class DarkRoomMacro(TaskFamily):
             order, so that there are no more tasks than goals.
     """
 
+    picture_shows = PATHS_SHOW
     name = "dark-room-macro"
     version = 1
     source = "Sinii et al. 2024 (Headless-AD)"

@@ -67,6 +67,7 @@ class DmcCartpole(DmcFamily):
     """A cart swings a pole up and balances it above a place on its rail."""
 
     name = "dmc-cartpole-swingup"
+    picture_shows = "Cart and pole from dark to bright; the line is the place on the rail that pays."
     domain = "cartpole"
     parameters: Mapping[str, Parameter] = {
         "target": Parameter("reward", -1.0, 1.0, default=0.0, beyond=(1.0, 1.5)),
@@ -80,6 +81,7 @@ class DmcPendulum(DmcFamily):
     """A motor too weak to lift a pendulum swings it up and balances it."""
 
     name = "dmc-pendulum-swingup"
+    picture_shows = "The pendulum from dark to bright; the bar is the upright that pays."
     domain = "pendulum"
     axes: tuple[Axis, ...] = ("dynamics", "start")
     parameters: Mapping[str, Parameter] = {
@@ -93,6 +95,7 @@ class DmcReacher(DmcFamily):
     """An arm of two links looks for a target that it does not see, and stays there."""
 
     name = "dmc-reacher"
+    picture_shows = "The arm from dark to bright; the disc is the target."
     domain = "reacher"
     parameters: Mapping[str, Parameter] = {
         "target_angle": Parameter("reward", 0.0, 2 * pi, default=0.0),
@@ -106,6 +109,7 @@ class DmcWalker(DmcFamily):
     """A planar walker walks upright at a speed that it is not told."""
 
     name = "dmc-walker-speed"
+    picture_shows = "The torso's speed; the line is the speed that pays."
     domain = "walker"
     parameters: Mapping[str, Parameter] = {
         "speed": Parameter("reward", 0.5, 3.0, default=1.0, beyond=(3.0, 4.0)),
@@ -118,9 +122,10 @@ class DmcCheetah(DmcFamily):
     """A planar cheetah runs at a speed that it is not told."""
 
     name = "dmc-cheetah-speed"
+    picture_shows = "The torso's speed; the line is the speed that pays."
     domain = "cheetah"
     parameters: Mapping[str, Parameter] = {
         "speed": Parameter("reward", 1.0, 8.0, default=10.0, beyond=(8.0, 10.0)),
         "mass": Parameter("dynamics", 10.0, 20.0, default=14.0, log=True, beyond=(20.0, 28.0)),
-        "friction": Parameter("dynamics", 0.25, 0.7, default=0.4, log=True),
+        "friction": Parameter("dynamics", 0.5, 1.5, default=1.0, log=True, beyond=(1.5, 2.0)),
     }

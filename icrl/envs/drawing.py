@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 GRID, WALL, INK = "#e6e8ec", "#9aa1ad", "#2b2f38"
 CELL_COLOURS = {"goal": "#f6c445", "key": "#f6c445", "door": "#6bbf8a"}
 EARLY_TO_LATE = "viridis"
-PATHS_SHOW = "Each path runs from dark to bright. The coloured cells are invisible to the model."
+PATHS_SHOW = "Each path runs from dark to bright. The coloured cells are invisible to the agent."
 """What `draw_path` shows, in words."""
 
 
@@ -58,7 +58,7 @@ def draw_path(
             Rectangle((column - 0.5, row - 0.5), 1, 1, facecolor=CELL_COLOURS[kind], edgecolor="none", zorder=1)
         )
         if len(cells) > 1:
-            axes.text(column, row, kind, ha="center", va="center", fontsize=6, color=INK, zorder=5)
+            axes.text(column - 0.42, row - 0.4, kind, ha="left", va="top", fontsize=6, color=INK, zorder=5)
     if buttons is not None:
         _draw_compass(axes, buttons[0])
     colours = colormaps[EARLY_TO_LATE]
@@ -66,8 +66,9 @@ def draw_path(
     for episode, (first, last) in enumerate(zip(np.concatenate(([0], ends[:-1])), ends, strict=True)):
         rows = np.concatenate((history.observations[first:last], history.final_observations[episode : episode + 1]))
         points = rows[:, ::-1].astype(float)
-        # Steps that share an edge of the grid are moved apart a little, so that a path to and fro shows both ways.
-        points = points + np.linspace(-0.16, 0.16, len(points))[:, None]
+        if _goes_back(points):
+            # Steps over the same edge of the grid are moved apart a little, so that a path to and fro shows both ways.
+            points = points + np.linspace(-0.16, 0.16, len(points))[:, None]
         segments = np.stack((points[:-1], points[1:]), axis=1)
         lines = LineCollection(segments, cmap=EARLY_TO_LATE, linewidths=1.6, capstyle="round", zorder=3)
         lines.set_array(np.linspace(0.0, 0.92, len(segments)))
@@ -78,6 +79,13 @@ def draw_path(
             *points[-1], "o", color=colours(0.92), markeredgecolor=INK, markeredgewidth=0.5, markersize=5, zorder=4
         )
     axes.set_xlabel(f"return {history.rewards.sum() / max(1, len(ends)):.4g}", fontsize=8, color=INK)
+
+
+def _goes_back(points: NDArray[np.float64]) -> bool:
+    """Whether a path goes over an edge of the grid more than once."""
+    moved = points[:-1][(points[1:] != points[:-1]).any(axis=1)], points[1:][(points[1:] != points[:-1]).any(axis=1)]
+    middles = (moved[0] + moved[1]) / 2
+    return len(np.unique(middles, axis=0)) < len(middles)
 
 
 def _draw_compass(axes: "Axes", button_M: NDArray[np.int64]) -> None:
@@ -145,4 +153,5 @@ def draw_rewards(axes: "Axes", history: "LearningHistory") -> None:
     axes.tick_params(labelsize=6, colors=INK)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
-    axes.set_xlabel(f"return {history.rewards.sum() / max(1, len(ends)):.4g}", fontsize=8, color=INK)
+    axes.set_ylabel("reward so far", fontsize=7, color=INK)
+    axes.set_xlabel(f"step · return {history.rewards.sum() / max(1, len(ends)):.4g}", fontsize=8, color=INK)

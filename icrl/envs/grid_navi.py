@@ -42,6 +42,7 @@ class GridNavi(TaskFamily):
     name = "grid-navi"
     version = 1
     source = "Zintgraf et al. 2020 (VariBAD)"
+    trial = 4
     picture_shows = PATHS_SHOW
 
     def __init__(

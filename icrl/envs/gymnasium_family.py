@@ -31,6 +31,7 @@ class GymnasiumFamily(ParametricFamily):
     observations are flattened. Environments with loops over lanes of their own should subclass `BatchedEnv` instead.
     """
 
+    picture_shows = "The reward as it adds up over an episode."
     policy_kinds: tuple[str, ...] = ()
     lanes_at_once = 100
     anchor_tasks = 10
@@ -40,6 +41,8 @@ class GymnasiumFamily(ParametricFamily):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         env = self.make_env()
+        if not isinstance(env, gym.Env):
+            raise UsageError(f"{self.name}: make_env gave {env!r}, expected a gymnasium environment")
         self.observation_space = _supported(env.observation_space)
         if not isinstance(env.action_space, gym.spaces.Discrete | gym.spaces.Box):
             raise UsageError(
@@ -91,8 +94,8 @@ class GymnasiumBatch(BatchedEnv):
         for env, task in zip(self.envs, tasks, strict=True):
             family.apply(env, task.params)
         self._flattened = isinstance(self.envs[0].observation_space, gym.spaces.Dict | gym.spaces.Tuple)
-        shape, dtype = family.observation_space.shape, family.observation_space.dtype
-        self._seen = np.zeros((len(tasks), *shape), dtype)
+        self._shape = family.observation_space.shape
+        self._seen = np.zeros((len(tasks), *self._shape), family.observation_space.dtype)
         self._seeded_N = np.zeros(len(tasks), bool)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
@@ -106,20 +109,33 @@ class GymnasiumBatch(BatchedEnv):
             seed = None
             if not self._seeded_N[lane]:
                 seed, self._seeded_N[lane] = int(self.streams.keys[lane] >> np.uint64(33)), True
-            self._see(lane, env.reset(seed=seed)[0])
+            answer = env.reset(seed=seed)
+            if not (isinstance(answer, tuple) and len(answer) == 2):
+                raise UsageError(f"reset of {env} gave {_short(answer)}: expected the pair (observation, info)")
+            self._see(lane, answer[0])
 
     def _advance(self, actions: NDArray) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         rewards, terminated = np.zeros(self.num_envs, np.float32), np.zeros(self.num_envs, bool)
         discrete = self._num_actions is not None
         for lane, env in enumerate(self.envs):
             action = int(actions[lane]) if discrete else actions[lane]
-            observation, rewards[lane], terminated[lane], self._cut_N[lane], _ = env.step(action)
+            answer = env.step(action)
+            if len(answer) != 5:
+                expected = "(observation, reward, terminated, truncated, info)"
+                raise UsageError(f"step of {env} gave {len(answer)} values: expected {expected}")
+            observation, rewards[lane], terminated[lane], self._cut_N[lane], _ = answer
             self._see(lane, observation)
         return rewards, terminated
 
     def _see(self, lane: int, observation: Any) -> None:
         if self._flattened:
             observation = flatten.flatten(self.envs[lane].observation_space, observation)
+        # NumPy would spread a single number over a whole row.
+        if np.shape(observation) != self._shape:
+            raise UsageError(
+                f"{self.envs[lane]} shows {_short(observation)} of shape {np.shape(observation)}: expected the shape "
+                f"{self._shape} of its observation_space"
+            )
         self._seen[lane] = observation
 
     def _observe(self) -> NDArray:
@@ -128,6 +144,11 @@ class GymnasiumBatch(BatchedEnv):
     def close_extras(self, **kwargs: Any) -> None:
         for env in self.envs:
             env.close()
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}…"
 
 
 def _supported(space: gym.Space) -> gym.Space:

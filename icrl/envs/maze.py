@@ -65,6 +65,7 @@ class Maze(TaskFamily):
             right, "start" every start into the one at the top left.
     """
 
+    picture_shows = "Each path runs from dark to bright; the coloured cell is the goal."
     name = "maze"
     version = 1
     source = "mazes by randomised depth-first search; the protocol is this framework's"

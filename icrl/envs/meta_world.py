@@ -58,6 +58,10 @@ class MetaWorldFamily(TaskFamily):
         hold: only empty: the benchmark fixes its tasks.
     """
 
+    picture_shows = (
+        "The hand's way from dark to bright, with its shadow on the table; squares are the object, the star "
+        "is the goal."
+    )
     version = 1
     source = "Yu et al. 2019 (Meta-World), Meta-World+ of McLean et al. 2025"
     axes: tuple[Axis, ...] = ("reward", "dynamics")

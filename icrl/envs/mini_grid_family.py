@@ -55,6 +55,10 @@ class MiniGridFamily(TaskFamily):
         hold: ["start"] to begin in the first cell, row by row, on the agent's side of all doors, facing right.
     """
 
+    picture_shows = (
+        "Each path runs from dark to bright. Squares are doors, filled where they are locked; crosses are "
+        "keys; gold is the goal."
+    )
     version = 1
     source = "Chevalier-Boisvert et al. 2023 (MiniGrid)"
     axes: tuple[Axis, ...] = ("reward", "dynamics", "start")

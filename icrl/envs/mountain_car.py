@@ -32,6 +32,7 @@ class MountainCar(ClassicControl):
     the left where `position ≤ goal` and `velocity ≤ 0`.
     """
 
+    picture_shows = "The car in its valley, and above it where it is as time goes up; the line is the goal."
     name = "mountain-car"
     source = "Moore 1990, as gymnasium's MountainCar-v0; the variations are this framework's"
     horizon = 200

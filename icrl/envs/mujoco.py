@@ -206,6 +206,7 @@ class HalfCheetahVel(MujocoFamily):
     """
 
     name = "half-cheetah-vel"
+    picture_shows = "Forward speed, and its mean over a while; the line is the speed to run at."
     source = "Rakelly et al. 2019 (PEARL), after Finn et al. 2017 (MAML)"
     body = HalfCheetah
     told = ("x_velocity",)
@@ -249,6 +250,7 @@ class HalfCheetahDir(MujocoFamily):
     """
 
     name = "half-cheetah-dir"
+    picture_shows = "Forward speed, and its mean over a while; the shade is the way that pays."
     source = "Finn et al. 2017 (MAML); the weights other than 1 and −1 are this framework's"
     body = HalfCheetah
     told = ("x_velocity",)
@@ -272,6 +274,7 @@ class AntDir(MujocoFamily):
     """
 
     name = "ant-dir"
+    picture_shows = "The way over the ground from dark to bright; the arrow is the direction that pays."
     source = "Rothfuss et al. 2019 (ProMP), Rakelly et al. 2019 (PEARL)"
     body = Ant
     body_options = MappingProxyType({"include_cfrc_ext_in_observation": False})
@@ -324,6 +327,7 @@ class AntGoal(MujocoFamily):
     """
 
     name = "ant-goal"
+    picture_shows = "The way over the ground from dark to bright; the star is the goal."
     source = "Rothfuss et al. 2019 (ProMP), Rakelly et al. 2019 (PEARL)"
     body = Ant
     body_options = MappingProxyType(

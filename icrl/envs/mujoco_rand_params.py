@@ -45,6 +45,7 @@ class RandParams(MujocoFamily):
         hold: "start" leaves out v5's noise at reset.
     """
 
+    picture_shows = "Forward speed, and its mean over a while."
     axes: tuple[Axis, ...] = ("dynamics", "start")
     columns = tuple(COLUMNS.values())
     parameters = MappingProxyType(

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from icrl.errors import UsageError
+from icrl.errors import UsageError, did_you_mean
 from icrl.seeding import Streams, stream_keys
 from icrl.tasks import AXES, Axis, Split, Task, TaskFamily, ood_numbers, split_numbers, split_sizes, varying_axes
 
@@ -17,7 +17,7 @@ class Parameter:
     """One number of a task: where it is drawn from.
 
     Raises:
-        ValueError: for an empty range.
+        UsageError: for an axis that there is not, or an empty range.
     """
 
     axis: Axis
@@ -32,10 +32,13 @@ class Parameter:
     """The range of the out-of-distribution set "extrapolation"; it does not overlap the other."""
 
     def __post_init__(self) -> None:
+        if self.axis not in AXES:
+            hint = did_you_mean(self.axis, AXES)
+            raise UsageError(f"a parameter's axis is {self.axis!r}{hint}: expected one of {', '.join(AXES)}")
         if not self.low < self.high or (self.log and self.low <= 0):
-            raise ValueError(f"the range from {self.low} to {self.high} is empty, or not positive on a log scale")
+            raise UsageError(f"the range from {self.low} to {self.high} is empty, or not positive on a log scale")
         if self.beyond and max(self.low, self.beyond[0]) < min(self.high, self.beyond[1]):
-            raise ValueError(f"beyond={self.beyond} overlaps the range from {self.low} to {self.high}")
+            raise UsageError(f"beyond={self.beyond} overlaps the range from {self.low} to {self.high}")
 
     def at(self, u: NDArray[np.float64]) -> NDArray[np.float64]:
         """The value at a share `u` of the range, from 0 to 1."""
@@ -59,9 +62,8 @@ class ParametricFamily(TaskFamily):
     Args:
         train, validation, test: number of tasks in each split; each out-of-distribution set has `test` tasks.
         hold: axes whose parameters keep their defaults.
-        hole: the middle share of every varied parameter's range that is kept out of training, validation and test:
-            a task is in the hole where all of its varied parameters are. Above 0 there is an out-of-distribution set
-            "hole" of such tasks.
+        hole: the share of tasks, those in the middle of all varied parameters' ranges together, that is kept out of
+            training, validation and test. Above 0 there is an out-of-distribution set "hole" of such tasks.
     """
 
     version = 1
@@ -78,9 +80,11 @@ class ParametricFamily(TaskFamily):
         hold: Sequence[str] = (),
         hole: float = 0.0,
     ) -> None:
+        if not getattr(self, "parameters", None):
+            raise UsageError(f"{type(self).__name__} states no parameters: its tasks would all be one")
         self.num_tasks = split_sizes(train, validation, test)
         if not 0 <= hole < 1:
-            raise UsageError(f"hole={hole}: expected a share of the ranges, from 0 to below 1")
+            raise UsageError(f"hole={hole}: expected a share of the tasks, from 0 to below 1")
         own = {parameter.axis for parameter in self.parameters.values()}
         every = type(self).axes or tuple(axis for axis in AXES if axis in own)
         self.axes = varying_axes(self.name, every, hold)
@@ -100,7 +104,7 @@ class ParametricFamily(TaskFamily):
                 if (parameter := self.parameters[name]).beyond
             )
         if hole:
-            self.ood_sets["hole"] = f"every varied parameter in the middle {hole:.0%} of its distribution"
+            self.ood_sets["hole"] = f"the middle {hole:.0%} of tasks, by all varied parameters together"
 
     def split(self, seed: int) -> Split:
         numbers = np.arange(sum(self.num_tasks.values()))
@@ -115,7 +119,8 @@ class ParametricFamily(TaskFamily):
         """Tasks of these numbers: in the range, in its "hole", or in the "extrapolation"."""
         streams = {name: Streams(stream_keys(seed, f"{self.name} {name}", numbers)) for name in self.varied}
         share = {name: stream.uniform() for name, stream in streams.items()}
-        hole = self.options["hole"]
+        # A box in the middle of the unit cube that has this share of its volume.
+        hole = self.options["hole"] ** (1 / len(self.varied))
         if where == "hole":
             share = {name: 0.5 + hole * (u - 0.5) for name, u in share.items()}
         while where == "range" and hole:

@@ -36,6 +36,10 @@ class Pendulum(ClassicControl):
     A step costs `wrapped(angle - target)² + 0.1 · speed² + 0.001 · torque²`, all before it; angle 0 is upright.
     """
 
+    picture_shows = (
+        "Angle against speed, from dark to bright, with the pendulum on the way; the line is the angle that "
+        "costs nothing."
+    )
     name = "pendulum"
     source = "gymnasium's Pendulum-v1; length and mass as in Packer et al. 2018 (generalization in deep RL)"
     horizon = 200

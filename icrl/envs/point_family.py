@@ -40,6 +40,10 @@ class PointFamily(ParametricFamily):
         options: `train`, `validation`, `test`, `hold` and `hole` as in `ParametricFamily`.
     """
 
+    picture_shows = (
+        "The path runs from dark to bright; the star is the goal, which is not observed. Goals lie within "
+        "the dashed line, or on it."
+    )
     axes: tuple[Axis, ...] = ("reward", "dynamics", "start")
     goal_parameters: Mapping[str, Parameter]
     """What says where the goal is."""

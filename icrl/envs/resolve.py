@@ -9,6 +9,7 @@ A name is one of
 """
 
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from hashlib import blake2b
 from importlib import import_module
@@ -18,7 +19,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from icrl.errors import UsageError, did_you_mean
+from icrl.errors import IcrlError, UsageError, did_you_mean
 from icrl.registry import Registry
 from icrl.tasks import TaskFamily
 
@@ -67,10 +68,12 @@ class FamilyRegistry(Registry[FamilyFactory]):
         if ":" in name:
             return _checked(name, load_place(name))
         if plug_in := self._plug_ins().get(name):
-            return _checked(name, plug_in.load())
+            return _checked(name, _load_plug_in(plug_in))
+        if name.endswith(".py"):
+            raise UsageError(f"{name} names no class: expected {name}:Class{_defines(_load_file(Path(name)))}")
         raise UsageError(
-            f"unknown {self.kind} {name!r}{did_you_mean(name, self)}; choose from {', '.join(self)}, "
-            "or name your own as package.module:Class or path/file.py:Class"
+            f"unknown {self.kind} {name!r}{did_you_mean(name, self)}; `icrl tasks` lists them, and your own is "
+            "package.module:Class or path/file.py:Class"
         )
 
     def extra(self, name: str) -> str:
@@ -97,14 +100,32 @@ class FamilyRegistry(Registry[FamilyFactory]):
         return {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
 
 
+def _load_plug_in(point: EntryPoint) -> Any:
+    try:
+        return point.load()
+    except Exception as error:
+        package = f" of {point.dist.name}" if point.dist else ""
+        raise UsageError(
+            f"the entry point {point.name} = {point.value}{package} cannot be loaded: {type(error).__name__}: {error}"
+        ) from error
+
+
 def load_place(place: str) -> Any:
     """What stands at `package.module:Name` or `path/file.py:Name`; raises UsageError where nothing does."""
     where, _, attribute = place.rpartition(":")
     module = _load_file(Path(where)) if where.endswith(".py") else _import(where)
     if not hasattr(module, attribute):
-        hint = did_you_mean(attribute, [name for name in vars(module) if not name.startswith("_")])
-        raise UsageError(f"{where} has no {attribute!r}{hint}")
+        raise UsageError(f"{where} has no {attribute!r}{_defines(module)}")
     return getattr(module, attribute)
+
+
+def _defines(module: ModuleType) -> str:
+    """ " (it defines Corridor)": the families of a module, where it has any."""
+    own = [
+        name for name, value in vars(module).items()
+        if isinstance(value, type) and issubclass(value, TaskFamily) and value.__module__ == module.__name__
+    ]  # fmt: skip
+    return f" (it defines {', '.join(own)})" if own else ""
 
 
 def _import(name: str) -> ModuleType:
@@ -122,7 +143,11 @@ def _import(name: str) -> ModuleType:
 
 
 def _load_file(path: Path) -> ModuleType:
-    """The module of a file, loaded once, under a name of its own."""
+    """The module of a file, loaded once, under a name of its own; its folder is searched for what it imports, last.
+
+    Raises:
+        UsageError: where the file is not there, or cannot be run.
+    """
     if not path.is_file():
         raise UsageError(f"{path} is not there (from {Path.cwd()}): expected path/file.py:Class")
     name = f"icrl_family_{blake2b(str(path.resolve()).encode(), digest_size=6).hexdigest()}"
@@ -130,12 +155,23 @@ def _load_file(path: Path) -> ModuleType:
         spec = spec_from_file_location(name, path)
         module = module_from_spec(spec)
         sys.modules[name] = module
+        if (folder := str(path.resolve().parent)) not in sys.path:
+            sys.path.append(folder)
         try:
             spec.loader.exec_module(module)
-        except BaseException:
+        except BaseException as error:
             del sys.modules[name]
-            raise
+            if not isinstance(error, Exception):
+                raise
+            kind = "" if isinstance(error, IcrlError) else f"{type(error).__name__}: "
+            raise UsageError(f"{kind}{error}{line_in(error, str(path))}") from error
     return sys.modules[name]
+
+
+def line_in(error: BaseException, file: str) -> str:
+    """ " (corridor.py, line 12)": the last line of that file that an error came through; empty where there is none."""
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+    return f" ({Path(file).name}, line {lines[-1]})" if lines else ""
 
 
 def _checked(name: str, found: Any) -> FamilyFactory:

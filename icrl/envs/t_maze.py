@@ -40,6 +40,9 @@ class PassiveTMaze(TaskFamily):
             set where it equals `length`, and 0 stands for that.
     """
 
+    picture_shows = (
+        "The cue of the first step and the way it stands for, which the task says; the path runs from dark to bright."
+    )
     name = "passive-t-maze"
     version = 1
     source = "Ni et al. 2023 (When do transformers shine in RL?); the meaning of the cues is added here"

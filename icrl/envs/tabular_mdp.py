@@ -58,6 +58,10 @@ class TabularMdp(TaskFamily):
         hold: "reward" or "dynamics": that part is then the same in all tasks.
     """
 
+    picture_shows = (
+        "States and, in their rings, the mean reward of each action, the darker the more; arrows are steps, "
+        "from dark to bright."
+    )
     name = "tabular-mdp"
     version = 1
     source = "Duan et al. 2016 (RL²)"

@@ -51,6 +51,9 @@ class Watermaze(ParametricFamily):
         options: `train`, `validation`, `test`, `hold` and `hole` as in `ParametricFamily`.
     """
 
+    picture_shows = (
+        "The swimmer's way from dark to bright; the disc is the hidden platform, black marks stand on the walls."
+    )
     name = "watermaze"
     source = "after Laskin et al. 2022 (Algorithm Distillation) and Zisman et al. 2024 (AD-epsilon); defined here"
     axes: tuple[Axis, ...] = ("reward", "observation", "start")

@@ -59,6 +59,10 @@ class XLandTrivial(TaskFamily):
         benchmark_file: an .npz file of rulesets to draw tasks from (`read_rulesets` says how); "" to make them here.
     """
 
+    picture_shows = (
+        "The way through what was seen of the room, from dark to bright; the goal is in words, its objects "
+        "may have to be made first."
+    )
     name = "xland-trivial"
     version = 1
     source = "Nikulin et al. 2023 (XLand-MiniGrid)"

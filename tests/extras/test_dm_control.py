@@ -110,7 +110,10 @@ def test_bodies_are_as_the_task_says():
 
     cheetah = env_of("dmc-cheetah-speed", mass=21.0, friction=0.6)._physics
     assert cheetah.model.body_mass.sum() == pytest.approx(21.0)
-    assert cheetah.named.model.geom_friction["ffoot"][0] == 0.6
+    while not cheetah.data.ncon:
+        cheetah.step()
+    # MuJoCo takes the larger of two friction coefficients: what matters is that of the contact.
+    assert cheetah.data.contact.friction[0, 0] == 0.6
 
 
 def test_the_reward_is_for_the_tasks_goal():

@@ -184,6 +184,15 @@ def test_the_heavier_body_is_heavier_and_the_same_otherwise():
     assert all(3 <= task.params["velocity"] <= 4 for task in split.ood["extrapolation"])
 
 
+def test_the_ants_two_papers_tasks_are_opposite():
+    """Kills: directions 1 and -1 that are taken for radians, as in released code: a right angle and a bit apart."""
+    family = make_family("ant-dir")
+    ahead, back = (task.params for task in family.split(0).ood["forward-back"])
+    told = {name: np.zeros(1) for name in family.told} | {"x_velocity": np.ones(1), "y_velocity": np.zeros(1)}
+    along = [family.rewards({"angle": np.array([p["angle"]])}, np.zeros((1, 8)), told)[0] for p in (ahead, back)]
+    assert along == pytest.approx([1.0, -1.0])
+
+
 def test_directions_of_the_cheetah():
     """Kills: a split that trains on the tasks it tests on; one direction drawn more often; a weight near 0."""
     family = make_family("half-cheetah-dir", train=2000)
