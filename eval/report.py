@@ -98,6 +98,7 @@ def _tiles(e: Evaluation, summary: dict[str, Any]) -> str:
     unit = _unit(e)
     first = "return in the first " + unit + (", before it knows anything" if e.config.prompt == EMPTY_PROMPT else "")
     best = "the best possible" if summary["anchors"]["optimum_is"] == "optimum" else "a scripted expert"
+    share, of_what = of_optimum(summary) if optimum is not None else ("", "")
     tiles = [
         (number(raw["zero_shot"]["mean"], optimum), first, ""),
         (number(raw["last5"]["mean"], optimum), f"return in the last five of {summary['episodes']} {unit}s", "main"),
@@ -106,7 +107,7 @@ def _tiles(e: Evaluation, summary: dict[str, Any]) -> str:
         else (number(optimum), f"{best}, knowing the task", ""),
         (number(summary["anchors"]["random"]), "random actions", "")
         if optimum is None
-        else (of_optimum(summary), f"of the {e.family.best_policy}, at the end", ""),
+        else (share, f"{of_what}, at the end", ""),
         (f"{summary['tasks']:,}", _without_count(tasks_in_words(summary)) + f", {summary['seeds']} seeds each", ""),
     ]
     if "regret" in summary:

@@ -160,7 +160,7 @@ def in_words(summary: dict[str, Any]) -> str:
     if optimum is None:
         return f"{text}, where random actions earn {number(anchors['random'])}."
     if anchors["optimum_is"] == "optimum":
-        return f"{text}, of an optimum of {number(optimum)} ({of_optimum(summary)} of it)."
+        return f"{text}, {' '.join(of_optimum(summary))} of {number(optimum)}."
     return f"{text}; a {anchors['optimum_is']} that knows the task earns {number(optimum)}."
 
 
@@ -172,13 +172,14 @@ def tasks_in_words(summary: dict[str, Any]) -> str:
     return f"{count} it never saw" if summary["split"] == "test" else f"{count} of the {summary['split']} split"
 
 
-def of_optimum(summary: dict[str, Any]) -> str:
-    """The last five episodes as a percentage of the optimum, which is known; normalised, where returns may be
-    negative."""
-    random, optimum = summary["anchors"]["random"], summary["anchors"]["optimum"]
+def of_optimum(summary: dict[str, Any]) -> tuple[str, str]:
+    """The last five episodes as a percentage, and of what: of the optimum, which is known; where returns may be
+    negative, of the way to it."""
+    anchors = summary["anchors"]
+    random, optimum, best = anchors["random"], anchors["optimum"], anchors["optimum_is"]
     if random >= 0 and optimum > 0:
-        return f"{summary['raw']['last5']['mean'] / optimum:.0%}"
-    return f"{summary['normalised']['last5']['mean']:.0%}"
+        return f"{summary['raw']['last5']['mean'] / optimum:.0%}", f"of the {best}"
+    return f"{summary['normalised']['last5']['mean']:.0%}", f"of the way from random actions to the {best}"
 
 
 def number(value: float, scale: float | None = None) -> str:

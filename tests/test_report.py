@@ -172,9 +172,16 @@ def test_in_words():
     }  # fmt: skip
     assert in_words(summary) == (
         "On 16 tasks it never saw, with no weight update, the frozen model earned 0.6 in its first episode and 15.7 "
-        "in its last five, of an optimum of 16.4 (95% of it)."
+        "in its last five, 95% of the optimum of 16.4."
     )
-    assert "in its last two, of" in in_words(summary | {"episodes": 2})
+    costs = {
+        "raw": {"zero_shot": {"mean": -20.4}, "last5": {"mean": -6.1}}, "normalised": {"last5": {"mean": 0.97}},
+        "anchors": {"random": -21.9, "optimum": -5.5, "optimum_is": "optimum"},
+    }  # fmt: skip
+    assert in_words(summary | costs).endswith(
+        "-6.1 in its last five, 97% of the way from random actions to the optimum of -5.5."
+    )
+    assert "in its last two, 95%" in in_words(summary | {"episodes": 2})
 
 
 def test_the_drawn_task_is_the_median_one(room):

@@ -251,6 +251,7 @@ class DarkRoomDptPermuted(DarkRoom):
     name = "dark-room-dpt-permuted"
     source = "Lee et al. 2023 (Decision-Pretrained Transformer)"
     axes = ("dynamics",)
+    picture_shows = f"{PATHS_SHOW} The compass tells which action moves where, and which stays."
     ood_sets = MappingProxyType({"other-goal": "the goal: the corner beside the usual one"})
 
     def __init__(self, *, size: int = 10, horizon: int = 100, validation: int = 10, test: int = 20) -> None:
