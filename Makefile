@@ -24,7 +24,7 @@ test-extras: .venv-extras/.installed .venv-dmc/.installed
 
 test-slow: $(VENV)/.installed-dev .venv-extras/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow
-	OMP_NUM_THREADS=1 .venv-extras/bin/python -m pytest -m slow tests/extras
+	ICRL_EXPECTED_EXTRAS=$(TOGETHER) OMP_NUM_THREADS=1 .venv-extras/bin/python -m pytest -m slow tests/extras
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 
 from icrl.config import config_to_dict, first_difference, load_config, parse_command, save_config
 from icrl.errors import DatasetError, UsageError
+from icrl.own_code import own_code_fails_in_one_line
 from icrl.progress import progress
 
 CONFIG_FILE = "config.yaml"
@@ -130,6 +131,7 @@ def generate(
     from icrl.store_writer import list_shards
 
     # 1. What is being recorded, so that a resumed recording is the same one.
+    made = [folder for folder in (out, *out.parents) if not folder.exists()]
     out.mkdir(parents=True, exist_ok=True)
     _check_space(plan, provenance)
     save_config(config, out / CONFIG_FILE)
@@ -149,7 +151,8 @@ def generate(
             for name in (CONFIG_FILE, PROVENANCE_FILE, TASKS_FILE):
                 (out / name).unlink(missing_ok=True)
             with suppress(OSError):
-                out.rmdir()
+                for folder in made:
+                    folder.rmdir()
         raise
     # 3. The listing, which makes it a dataset.
     list_shards(out, num_shards)
@@ -258,6 +261,7 @@ def _register(family: str, learner: str, family_factory: Callable | None, learne
         LEARNERS.add(learner, learner_factory)
 
 
+@own_code_fails_in_one_line()
 def _record_shard(plan: _Plan, shard: int) -> int:
     """Records and writes one shard. Runs in any process: all that it needs is in the plan."""
     from icrl.data_gen.record import record

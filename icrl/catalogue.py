@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from icrl.errors import FamilyError
+from icrl.own_code import in_one_line
 from icrl.spaces import describe_space, space_to_dict
 
 CATALOGUE_FILE = Path(__file__).parent / "envs" / "catalogue.json"
@@ -24,6 +26,8 @@ def describe_family(name: str, options: Mapping[str, Any] | None = None) -> dict
     family = make_family(name, **(options or {}))
     test = family.split(seed=0).test[: family.anchor_tasks]
     anchors = family.anchors(test)
+    if not np.isfinite(anchors.random).all():
+        raise FamilyError(f"{name} gives random actions returns that are not finite: icrl check-family tells more")
     described: dict[str, Any] = {
         "name": name,
         "version": family.version,
@@ -64,6 +68,8 @@ def catalogue() -> list[dict[str, Any]]:
     from icrl.envs import FAMILIES
 
     known, found = shipped(), []
+    for name in FAMILIES.hidden():
+        print(f"icrl: an entry point {name} is not used, since a built-in family has that name", file=sys.stderr)
     for name in FAMILIES:
         if name in known:
             found.append(known[name])
@@ -71,7 +77,7 @@ def catalogue() -> list[dict[str, Any]]:
             try:
                 found.append(describe_family(name))
             except Exception as error:  # Whatever a plug-in does wrong, the others are listed.
-                print(f"icrl: {name} cannot be described: {type(error).__name__}: {error}", file=sys.stderr)
+                print(f"icrl: {name} cannot be described: {in_one_line(error)}", file=sys.stderr)
     return found
 
 

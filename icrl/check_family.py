@@ -5,8 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from icrl.conformance import CHECKS, Failure, Subject
-from icrl.envs.resolve import line_in
-from icrl.errors import IcrlError
+from icrl.own_code import in_one_line
 
 
 def check_family(
@@ -15,7 +14,6 @@ def check_family(
     """Runs every check on a family and shows what it finds; returns the names of the checks that failed."""
     subject = Subject(name, dict(options or {}))
     show(f"{subject.family.label}  ({name})")
-    own_file = str(getattr(sys.modules[type(subject.family).__module__], "__file__", ""))
     failed: list[str] = []
     told: dict[str, str] = {}
     for check in CHECKS:
@@ -23,16 +21,16 @@ def check_family(
             check(subject)
         except Failure as failure:
             failed.append(check.__name__)
-            show(f"  FAILED  {check.__doc__}\n          {failure}")
+            show(f"  FAILED  {check.__name__}: {check.__doc__}\n          {failure}")
         except Exception as error:
             # Whatever else a family of somebody's own raises: the other checks still have something to say.
             failed.append(check.__name__)
-            kind = "" if isinstance(error, IcrlError) else f"{type(error).__name__}: "
-            text = f"{kind}{error}{line_in(error, own_file)}"
+            text = in_one_line(error)
             again = told.setdefault(text, check.__name__)
-            show(f"  FAILED  {check.__doc__}\n          {text if again == check.__name__ else f'as in {again}'}")
+            text = text if again == check.__name__ else f"as in {again}"
+            show(f"  FAILED  {check.__name__}: {check.__doc__}\n          {text}")
         else:
-            show(f"  ok      {check.__doc__}")
+            show(f"  ok      {check.__name__}: {check.__doc__}")
     return failed
 
 

@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import Any, NoReturn
 
 from icrl.errors import IcrlError, UsageError, did_you_mean
+from icrl.own_code import own_code_fails_in_one_line
 
 COMMANDS = {
     "tasks": ("icrl.catalogue", "list task families and presets: spaces, horizon, splits, anchors"),
@@ -74,7 +75,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run_main(main_function: Callable[[Sequence[str]], int | None], argv: Sequence[str] | None = None) -> int:
     """Runs a command's main; what a user can mend becomes one line on stderr and an exit code, not a traceback."""
     try:
-        return main_function(list(sys.argv[1:] if argv is None else argv)) or 0
+        with own_code_fails_in_one_line():
+            return main_function(list(sys.argv[1:] if argv is None else argv)) or 0
     except UsageError as error:
         print(f"icrl: {error}", file=sys.stderr)
         return 2

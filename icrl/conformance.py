@@ -24,6 +24,8 @@ from icrl.errors import UsageError
 from icrl.spaces import space_from_dict, space_to_dict
 from icrl.tasks import AXES, SPLIT_NAMES, Task, TaskFamily
 
+EXPERT = " (where random actions cannot tell, state policy_kinds and define reference_policy)"
+
 
 class Failure(Exception):
     """A promise that is not kept."""
@@ -163,6 +165,7 @@ def lanes_are_independent(subject: Subject) -> None:
     for lane in {0, (417 * count) // 1000, count - 1}:
         alone = subject.roll(family.make([tasks[lane]], seed=5, index=[lane]), actions[:, lane : lane + 1])
         for key in crowd:
+            expect(np.isfinite(crowd[key]).all(), f"{key} hold a number that is not finite")
             expect(
                 same(crowd[key][:, lane], alone[key][:, 0]),
                 f"lane {lane} differs in {key} when it is alone: its random numbers, or its sums, depend on the batch",
@@ -230,10 +233,8 @@ def tasks_differ(subject: Subject) -> None:
     """tasks differ in what happens, by every parameter"""
     family = subject.family
     steps = min(max(2 * family.horizon, 60), 400)
-    count = subject.affordable(min(32, len(subject.tasks)), steps)
-    expect(
-        _differ(subject, list(subject.tasks[:count]), steps), f"{count} test tasks behave alike: is a task applied?"
-    )
+    tasks = [*subject.tasks, *family.split(0).train][: subject.affordable(32, steps)]
+    expect(_differ(subject, tasks, steps, family.axes), f"{len(tasks)} tasks behave alike: is a task applied?{EXPERT}")
     # A default may leave another parameter without effect, a gain of 0 or a slope of 0; a task's own number does not.
     usual = subject.tasks[0].params
     for name in family.varied if isinstance(family, ParametricFamily) else ():
@@ -242,14 +243,16 @@ def tasks_differ(subject: Subject) -> None:
         ends = [float(family.parameters[name].at(np.array([share]))[0]) for share in (0.02, 0.55)]
         tasks = [Task(number, usual | {name: end}) for number, end in enumerate(ends)]
         expect(
-            _differ(subject, tasks, steps), f"{name}={ends[0]:g} and {name}={ends[1]:g} behave alike: is it applied?"
+            _differ(subject, tasks, steps, [family.parameters[name].axis]),
+            f"{name}={ends[0]:g} and {name}={ends[1]:g} behave alike: is it applied?{EXPERT}",
         )
 
 
-def _differ(subject: Subject, tasks: Sequence[Task], steps: int) -> bool:
+def _differ(subject: Subject, tasks: Sequence[Task], steps: int, axes: Sequence[str]) -> bool:
     """Whether lanes of these tasks, given the same random numbers and actions, part; one of them acts as well as it
-    can, since random actions may never reach what tasks differ in."""
-    family, count = subject.family, len(tasks)
+    can, since random actions may never reach what tasks differ in. Where they are all there is, and have met one
+    reward only, nothing is known of a difference in reward."""
+    family, count, rewards_met = subject.family, len(tasks), set()
     for kind in (*family.policy_kinds[:1], None):
         env = family.make(tasks, seed=0, index=[0] * count)
         policy = family.reference_policy(kind, tasks) if kind else uniform_policy(family, tasks, seed=0)
@@ -258,9 +261,10 @@ def _differ(subject: Subject, tasks: Sequence[Task], steps: int) -> bool:
             actions = np.repeat(policy.act(observations)[:1], count, axis=0)
             observations, rewards, terminated, truncated, _ = env.step(actions)
             policy.observe(rewards, terminated, truncated)
+            rewards_met.update(rewards.tolist())
             if any(not same(part, part[:1].repeat(count, axis=0)) for part in (observations, rewards, terminated)):
                 return True
-    return False
+    return "reward" in axes and not family.policy_kinds and len(rewards_met) == 1
 
 
 def splits(subject: Subject) -> None:
@@ -303,6 +307,9 @@ def axes(subject: Subject) -> None:
     family = subject.family
     expect(family.axes and set(family.axes) <= set(AXES), f"axes is {family.axes}: expected some of {AXES}")
     expect(family.source, "source is empty: expected where the definition comes from")
+    expect(
+        isinstance(family.policy_kinds, tuple), f"policy_kinds is {family.policy_kinds!r}: expected a tuple of names"
+    )
     if len(family.axes) < 2:
         return
     expect("hold" in family.options, f"it varies {family.axes} and has no option hold to keep one of them fixed")

@@ -15,6 +15,10 @@ class UsageError(IcrlError, ValueError):
     """A wrong flag, an unknown key, a value of the wrong type or out of range."""
 
 
+class FamilyError(IcrlError):
+    """A task family of the user's own whose code fails, or does not do what a family's must."""
+
+
 class DatasetError(IcrlError):
     """A dataset that is missing, half-written, damaged, or of other spaces than expected."""
 

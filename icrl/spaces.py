@@ -30,7 +30,7 @@ def space_to_dict(space: gym.Space) -> dict[str, Any]:
         }
     raise UsageError(
         f"space {space} is not supported: expected Discrete or MultiDiscrete starting at 0, or Box; "
-        "wrap the environment, for instance with gymnasium.wrappers.FlattenObservation"
+        "give the environment a wrapper that makes it one of them"
     )
 
 

@@ -118,7 +118,7 @@ def test_a_plug_in_that_fails_does_not_hide_the_others(monkeypatch, capsys):
     assert cli.main(["tasks"]) == 0
     out, err = capsys.readouterr()
     assert "dark-room@1" in out
-    assert "broken-plug-in cannot be described: ZeroDivisionError" in err
+    assert "broken-plug-in cannot be described: broken-plug-in cannot be made: ZeroDivisionError" in err
 
 
 def test_a_reader_who_has_seen_enough():

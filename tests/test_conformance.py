@@ -55,6 +55,8 @@ class RoomEnv(DarkRoomEnv):
 
     def _advance(self, actions):
         rewards, terminated = super()._advance(actions)
+        if self.fault == "one task":
+            rewards = rewards * 0
         if self.fault in ("unused seed", "stubborn reset"):
             rewards = rewards + self.streams.uniform().astype(np.float32)
         if self.fault == "cut":
@@ -119,6 +121,7 @@ def test_a_sound_family_passes(room, capsys):
         ("cut", "endings"),
         ("view", "arrays_are_given_away"),
         ("any action", "wrong_actions"),
+        ("one task", "tasks_differ"),
         ("global split", "splits"),
         ("wrong sizes", "splits"),
         ("hidden option", "rebuilding"),

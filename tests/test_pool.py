@@ -146,7 +146,8 @@ def test_an_error_in_a_process_is_told_with_its_place(tmp_path, lane):
     if lane == 0:
         assert type(raised.value).__name__ == "Odd"
     else:
-        assert re.search(r"(?s)raised in a process of a pool.*in fall", str(raised.value))
+        assert re.search(r"a step and a fall \(own.py, line \d+\)$", str(raised.value))
+        assert re.search(r"(?s)raised in a process of a pool.*in fall", raised.value.__notes__[0])
     assert not any(process.is_alive() for process in env._processes)
 
 

@@ -80,9 +80,10 @@ def test_wrong_names_say_how_to_mend_them(here, place, message, capsys):
 
 def test_an_import_that_fails_inside_the_users_module_is_not_hidden(here):
     """Kills: «no such module my_rooms» where my_rooms exists and imports something that does not."""
-    (here / "broken.py").write_text("import nowhere_to_be_found\n")
-    with pytest.raises(ModuleNotFoundError, match="nowhere_to_be_found"):
-        make_family("broken:Room")
+    (here / "broken.py").write_text("\nimport nowhere_to_be_found\n")
+    for place, what in (("broken:Room", "broken cannot be imported"), ("broken.py:Room", "broken.py cannot be run")):
+        with pytest.raises(UsageError, match=rf"{what}: .*nowhere_to_be_found' \(broken.py, line 2\)$"):
+            make_family(place)
 
 
 def test_entry_points_are_families(here, monkeypatch):
@@ -91,10 +92,14 @@ def test_entry_points_are_families(here, monkeypatch):
     folder = here / "rooms-1.0.dist-info"
     folder.mkdir()
     (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: rooms\nVersion: 1.0\n")
-    (folder / "entry_points.txt").write_text(f"[{ENTRY_POINT_GROUP}]\ntiny-room = my_rooms:SmallRoom\n")
+    (folder / "entry_points.txt").write_text(
+        f"[{ENTRY_POINT_GROUP}]\ntiny-room = my_rooms:SmallRoom\nmaze = my_rooms:SmallRoom\n"
+    )
     assert "tiny-room" in FAMILIES
     assert "tiny-room" in list(FAMILIES)
     assert make_family("tiny-room", size=6).options["size"] == 6
+    assert FAMILIES.hidden() == ["maze"]
+    assert make_family("maze").name == "maze"
 
 
 def test_a_missing_extra_is_one_line_that_names_the_install(capsys, monkeypatch):

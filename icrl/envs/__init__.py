@@ -10,7 +10,8 @@ import inspect
 from typing import Any, Literal, get_args, get_origin
 
 from icrl.envs.resolve import FamilyRegistry, MissingExtra
-from icrl.errors import UsageError, did_you_mean
+from icrl.errors import FamilyError, IcrlError, UsageError, did_you_mean
+from icrl.own_code import in_one_line
 from icrl.tasks import TaskFamily
 
 __all__ = ["FAMILIES", "MissingExtra", "make_family"]
@@ -113,14 +114,30 @@ def make_family(name: str, **options: Any) -> TaskFamily:
         if key not in known:
             hint = did_you_mean(key, known)
             why = f"it varies only {', '.join(factory.axes)}; " if key == "hold" else ""
-            raise UsageError(f"{name} has no option {key!r}{hint}; {why}choose from {', '.join(known)}")
+            choices = f"choose from {', '.join(known)}" if known else "its constructor takes none, nor **options"
+            raise UsageError(f"{name} has no option {key!r}{hint}; {why}{choices}")
         _check_type(name, key, value, known[key].annotation)
-    family = factory(**options)
+    family = _made(name, factory, options)
     if missing := [what for what in STATED if not hasattr(family, what)]:
         raise UsageError(
             f"{name} states no {', '.join(missing)}: give the class {'one' if len(missing) == 1 else 'them'}"
         )
+    if type(family.horizon) is not int or family.horizon < 1:
+        raise UsageError(f"{name} has the horizon {family.horizon!r}: expected the number of steps, at least 1")
+    if lost := [key for key in known if key not in family.options]:
+        raise UsageError(
+            f"{name} leaves {', '.join(lost)} out of self.options: what is recorded could not be made again from them"
+        )
     return family
+
+
+def _made(name: str, factory: type[TaskFamily], options: dict[str, Any]) -> TaskFamily:
+    try:
+        return factory(**options)
+    except Exception as error:
+        if isinstance(error, IcrlError) or getattr(factory, "__module__", "").startswith(f"{__name__}."):
+            raise
+        raise FamilyError(f"{name} cannot be made: {in_one_line(error)}") from error
 
 
 def _options(factory: type[TaskFamily]) -> dict[str, inspect.Parameter]:

@@ -3,6 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import partial
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
@@ -14,7 +15,8 @@ from icrl.envs.base import BatchedEnv
 from icrl.envs.measured import measured_return
 from icrl.envs.parametric import ParametricFamily
 from icrl.envs.simple_policies import UniformActions, ZeroAction
-from icrl.errors import UsageError
+from icrl.errors import FamilyError, IcrlError, UsageError
+from icrl.own_code import in_one_line, line_of
 from icrl.spaces import space_from_dict, space_to_dict
 from icrl.tasks import Anchors, ReferencePolicy, Task
 
@@ -22,6 +24,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from icrl.history import LearningHistory
+
+
+RESET_GIVES = "(observation, info)"
+STEP_GIVES = "(observation, reward, terminated, truncated, info)"
 
 
 class GymnasiumFamily(ParametricFamily):
@@ -43,6 +49,9 @@ class GymnasiumFamily(ParametricFamily):
         env = self.make_env()
         if not isinstance(env, gym.Env):
             raise UsageError(f"{self.name}: make_env gave {env!r}, expected a gymnasium environment")
+        for what in ("observation_space", "action_space"):
+            if getattr(env, what, None) is None:
+                raise UsageError(f"{self.name}: the environment of make_env, {env}, states no {what}")
         self.observation_space = _supported(env.observation_space)
         if not isinstance(env.action_space, gym.spaces.Discrete | gym.spaces.Box):
             raise UsageError(
@@ -74,7 +83,7 @@ class GymnasiumFamily(ParametricFamily):
 
     def reference_policy(self, kind: str, tasks: Sequence[Task]) -> ReferencePolicy:
         self.check_policy_kind(kind)
-        raise NotImplementedError(f"{type(self).__name__} states policy_kinds but defines no reference_policy")
+        raise FamilyError(f"{type(self).__name__} states policy_kinds and defines no reference_policy")
 
     def draw(self, axes: "Axes", task: Task, history: "LearningHistory") -> None:
         from icrl.envs.drawing import draw_rewards
@@ -95,6 +104,7 @@ class GymnasiumBatch(BatchedEnv):
             family.apply(env, task.params)
         self._flattened = isinstance(self.envs[0].observation_space, gym.spaces.Dict | gym.spaces.Tuple)
         self._shape = family.observation_space.shape
+        self._integers = not isinstance(family.observation_space, gym.spaces.Box)
         self._seen = np.zeros((len(tasks), *self._shape), family.observation_space.dtype)
         self._seeded_N = np.zeros(len(tasks), bool)
 
@@ -109,9 +119,13 @@ class GymnasiumBatch(BatchedEnv):
             seed = None
             if not self._seeded_N[lane]:
                 seed, self._seeded_N[lane] = int(self.streams.keys[lane] >> np.uint64(33)), True
-            answer = env.reset(seed=seed)
+            try:
+                answer = env.reset(seed=seed)
+            except Exception as error:
+                _explain(error, f"reset of {env}", RESET_GIVES)
+                raise
             if not (isinstance(answer, tuple) and len(answer) == 2):
-                raise UsageError(f"reset of {env} gave {_short(answer)}: expected the pair (observation, info)")
+                raise FamilyError(f"reset of {env} gave {_short(answer)}: expected {RESET_GIVES}")
             self._see(lane, answer[0])
 
     def _advance(self, actions: NDArray) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
@@ -119,23 +133,35 @@ class GymnasiumBatch(BatchedEnv):
         discrete = self._num_actions is not None
         for lane, env in enumerate(self.envs):
             action = int(actions[lane]) if discrete else actions[lane]
-            answer = env.step(action)
-            if len(answer) != 5:
-                expected = "(observation, reward, terminated, truncated, info)"
-                raise UsageError(f"step of {env} gave {len(answer)} values: expected {expected}")
-            observation, rewards[lane], terminated[lane], self._cut_N[lane], _ = answer
+            try:
+                answer = env.step(action)
+            except Exception as error:
+                _explain(error, f"step of {env}", STEP_GIVES)
+                raise
+            if not (isinstance(answer, tuple) and len(answer) == 5):
+                raise FamilyError(f"step of {env} gave {_short(answer)}: expected {STEP_GIVES}")
+            observation, reward, terminated[lane], self._cut_N[lane], _ = answer
+            if not (isinstance(reward, Real) or (np.shape(reward) == () and np.asarray(reward).dtype.kind in "biuf")):
+                raise FamilyError(f"{env} gives the reward {_short(reward)}: expected one number")
+            rewards[lane] = reward
             self._see(lane, observation)
         return rewards, terminated
 
     def _see(self, lane: int, observation: Any) -> None:
+        space, given = self.envs[lane].observation_space, observation
         if self._flattened:
-            observation = flatten.flatten(self.envs[lane].observation_space, observation)
-        # NumPy would spread a single number over a whole row.
+            try:
+                observation = flatten.flatten(space, given)
+            except Exception as error:
+                raise FamilyError(f"{self.envs[lane]} shows {_short(given)}: expected a sample of {space}") from error
+        # NumPy would spread a single number over a whole row, and cut 2.7 to 2.
         if np.shape(observation) != self._shape:
-            raise UsageError(
-                f"{self.envs[lane]} shows {_short(observation)} of shape {np.shape(observation)}: expected the shape "
+            raise FamilyError(
+                f"{self.envs[lane]} shows {_short(given)} of shape {np.shape(given)}: expected the shape "
                 f"{self._shape} of its observation_space"
             )
+        if self._integers and np.asarray(observation).dtype.kind not in "biu":
+            raise FamilyError(f"{self.envs[lane]} shows {_short(given)}: expected integers, of {space}")
         self._seen[lane] = observation
 
     def _observe(self) -> NDArray:
@@ -144,6 +170,12 @@ class GymnasiumBatch(BatchedEnv):
     def close_extras(self, **kwargs: Any) -> None:
         for env in self.envs:
             env.close()
+
+
+def _explain(error: Exception, what: str, gives: str) -> None:
+    """Raises a FamilyError that says what is expected, unless the error can be told by a line of the user's."""
+    if not (isinstance(error, IcrlError) or line_of(error)):
+        raise FamilyError(f"{what} fails: {in_one_line(error)}; it must give {gives}") from error
 
 
 def _short(value: Any) -> str:

@@ -37,7 +37,16 @@ class Parameter:
             raise UsageError(f"a parameter's axis is {self.axis!r}{hint}: expected one of {', '.join(AXES)}")
         if not self.low < self.high or (self.log and self.low <= 0):
             raise UsageError(f"the range from {self.low} to {self.high} is empty, or not positive on a log scale")
-        if self.beyond and max(self.low, self.beyond[0]) < min(self.high, self.beyond[1]):
+        if self.beyond is not None:
+            self._check_beyond()
+
+    def _check_beyond(self) -> None:
+        if np.shape(self.beyond) != (2,) or not self.beyond[0] < self.beyond[1] or (self.log and self.beyond[0] <= 0):
+            raise UsageError(
+                f"beyond={self.beyond}: expected two numbers that rise, both above 0 on a log scale, such as "
+                f"({self.high}, {self.high + (self.high - self.low) / 2:g})"
+            )
+        if max(self.low, self.beyond[0]) < min(self.high, self.beyond[1]):
             raise UsageError(f"beyond={self.beyond} overlaps the range from {self.low} to {self.high}")
 
     def at(self, u: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -83,8 +92,12 @@ class ParametricFamily(TaskFamily):
         if not getattr(self, "parameters", None):
             raise UsageError(f"{type(self).__name__} states no parameters: its tasks would all be one")
         self.num_tasks = split_sizes(train, validation, test)
-        if not 0 <= hole < 1:
-            raise UsageError(f"hole={hole}: expected a share of the tasks, from 0 to below 1")
+        if wrong := [name for name, value in self.parameters.items() if not isinstance(value, Parameter)]:
+            raise UsageError(f"{self.name}: {', '.join(wrong)} of its parameters is no icrl.envs.parametric.Parameter")
+        if isinstance(self.axes, str) or not set(self.axes) <= set(AXES):
+            raise UsageError(f"{self.name} has axes = {self.axes!r}: expected a tuple of {', '.join(AXES)}")
+        if not 0 <= hole <= 0.9:
+            raise UsageError(f"hole={hole}: expected a share of the tasks, from 0 to 0.9")
         own = {parameter.axis for parameter in self.parameters.values()}
         every = type(self).axes or tuple(axis for axis in AXES if axis in own)
         self.axes = varying_axes(self.name, every, hold)

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from icrl.envs import FAMILIES, make_family
 from icrl.envs.base import BatchedEnv
-from icrl.errors import IcrlError, LaunchError, UsageError
+from icrl.errors import FamilyError, IcrlError, LaunchError, UsageError
+from icrl.own_code import in_one_line, line_of
 from icrl.processes import cores, fresh_processes, importable, stay_with_parent
 from icrl.tasks import Task, TaskFamily
 
@@ -266,6 +267,8 @@ def _make(
 def _report(pipe: Connection, error: Exception) -> None:
     """Sends an exception to the parent with the place where it was raised; one that might not travel as its text."""
     where = f"raised in a process of a pool of environments:\n{traceback.format_exc()}"
+    if line_of(error) and not isinstance(error, IcrlError):
+        error = FamilyError(in_one_line(error))
     if type(error).__module__ == IcrlError.__module__:
         error.add_note(where)
     else:

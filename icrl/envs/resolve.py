@@ -9,7 +9,6 @@ A name is one of
 """
 
 import sys
-import traceback
 from collections.abc import Callable, Iterator, Mapping
 from hashlib import blake2b
 from importlib import import_module
@@ -19,7 +18,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from icrl.errors import IcrlError, UsageError, did_you_mean
+from icrl.errors import UsageError, did_you_mean
+from icrl.own_code import add_own_code, in_one_line
 from icrl.registry import Registry
 from icrl.tasks import TaskFamily
 
@@ -95,6 +95,10 @@ class FamilyRegistry(Registry[FamilyFactory]):
                 f"{name} needs {error.name}, which is not installed: pip install 'icrl[{extra}]'"
             ) from None
 
+    def hidden(self) -> list[str]:
+        """Plug-ins that nobody can name, since built-in families have their names."""
+        return [name for name in self._plug_ins() if name in self._places]
+
     @staticmethod
     def _plug_ins() -> dict[str, EntryPoint]:
         return {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
@@ -102,11 +106,12 @@ class FamilyRegistry(Registry[FamilyFactory]):
 
 def _load_plug_in(point: EntryPoint) -> Any:
     try:
+        add_own_code(point.module.partition(".")[0])
         return point.load()
     except Exception as error:
         package = f" of {point.dist.name}" if point.dist else ""
         raise UsageError(
-            f"the entry point {point.name} = {point.value}{package} cannot be loaded: {type(error).__name__}: {error}"
+            f"the entry point {point.name} = {point.value}{package} cannot be loaded: {in_one_line(error)}"
         ) from error
 
 
@@ -132,14 +137,15 @@ def _import(name: str) -> ModuleType:
     # A console script does not look for modules where it was started; `python -m` does.
     if "" not in sys.path and str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))
+    add_own_code(name.partition(".")[0])
     try:
         return import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
-            raise
-        raise UsageError(
-            f"there is no module {name!r} to import from {Path.cwd()}: expected package.module:Class"
-        ) from None
+    except Exception as error:
+        if not name or (isinstance(error, ModuleNotFoundError) and f"{name}.".startswith(f"{error.name}.")):
+            raise UsageError(
+                f"there is no module {name!r} to import from {Path.cwd()}: expected package.module:Class"
+            ) from None
+        raise UsageError(f"{name} cannot be imported: {in_one_line(error)}") from error
 
 
 def _load_file(path: Path) -> ModuleType:
@@ -152,26 +158,20 @@ def _load_file(path: Path) -> ModuleType:
         raise UsageError(f"{path} is not there (from {Path.cwd()}): expected path/file.py:Class")
     name = f"icrl_family_{blake2b(str(path.resolve()).encode(), digest_size=6).hexdigest()}"
     if name not in sys.modules:
-        spec = spec_from_file_location(name, path)
+        spec = spec_from_file_location(name, path.resolve())
         module = module_from_spec(spec)
         sys.modules[name] = module
-        if (folder := str(path.resolve().parent)) not in sys.path:
-            sys.path.append(folder)
+        if (folder := path.resolve().parent) not in map(Path, sys.path):
+            sys.path.append(str(folder))
+        add_own_code(folder)
         try:
             spec.loader.exec_module(module)
         except BaseException as error:
             del sys.modules[name]
             if not isinstance(error, Exception):
                 raise
-            kind = "" if isinstance(error, IcrlError) else f"{type(error).__name__}: "
-            raise UsageError(f"{kind}{error}{line_in(error, str(path))}") from error
+            raise UsageError(f"{path} cannot be run: {in_one_line(error)}") from error
     return sys.modules[name]
-
-
-def line_in(error: BaseException, file: str) -> str:
-    """ " (corridor.py, line 12)": the last line of that file that an error came through; empty where there is none."""
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
-    return f" ({Path(file).name}, line {lines[-1]})" if lines else ""
 
 
 def _checked(name: str, found: Any) -> FamilyFactory:
