@@ -221,7 +221,7 @@ class GaussianBandit(Bandit):
     """
 
     name = "gaussian-bandit"
-    trial = 100
+    trial = 500
     source = "Lee et al. 2023 (Decision-Pretrained Transformer)"
     ranges = MappingProxyType({"wide": (-1.0, 2.0), "close": (0.4, 0.6)})
     ood_sets = MappingProxyType(

@@ -75,6 +75,13 @@ def test_ml10_tests_on_the_benchmarks_five_other_environments():
     assert not unseen & (trained | set(first))
 
 
+def test_ml45_tests_on_the_five_environments_of_the_paper():
+    """Kills: another list of environments."""
+    assert sorted({task.params["env"] for task in make_family("metaworld-ml45").split(0).test}) == sorted(
+        f"{name}-v3" for name in ("bin-picking", "box-close", "hand-insert", "door-lock", "door-unlock")
+    )
+
+
 def test_mt10_splits_by_goal_within_the_same_environments():
     """Kills: an MT benchmark, which has no test tasks, tested on the goals it was trained on."""
     split = make_family("metaworld-mt10").split(0)
