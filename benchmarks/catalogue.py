@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from icrl.catalogue import CATALOGUE_FILE, describe_family, shipped
+from icrl.catalogue import CATALOGUE_FILE, describe_family, shipped, short_space
 from icrl.envs import FAMILIES, MissingExtra
 from icrl.show import show
 
@@ -28,17 +28,11 @@ def table(families: dict[str, dict[str, Any]]) -> str:
         parts.append(f"| {title} | varies | observation, action | source |\n|{' --- |' * 4}\n")
         for name, family in families.items():
             if family["extra"] == extra:
-                spaces = f"{_short(family['observation'])}, {_short(family['action'])}"
+                spaces = f"{short_space(family['observation'])}, {short_space(family['action'])}"
                 varies = ", ".join(family["varies"])
                 parts.append(f"| [`{name}`](families/{name}.md) | {varies} | {spaces} | {family['source']} |\n")
         parts.append("\n")
     return "".join(parts).rstrip("\n") + "\n"
-
-
-def _short(space: str) -> str:
-    """A space of many numbers by their count."""
-    kind, _, sizes = space.partition("(")
-    return space if sizes.count(",") < 4 else f"{kind} of {sizes.count(',') + 1}"
 
 
 def main() -> None:

@@ -120,11 +120,11 @@ def generate(
     num_shards = -(-num_histories // config.histories_per_shard)
     plan = _Plan(config, out, len(tasks), num_histories, num_shards)
     _check_learner(plan, tasks)
-    if dry_run:
-        _print_plan(plan, provenance)
-        return out
     if _is_complete(out, config, provenance, resume):
         print(f"{out} is complete: {num_histories:,} histories of {len(tasks):,} tasks; nothing to do")
+        return out
+    if dry_run:
+        _print_plan(plan, provenance)
         return out
 
     from icrl.provenance import PROVENANCE_FILE, TASKS_FILE, write_provenance
@@ -299,6 +299,8 @@ def _is_complete(out: Path, config: GenerateConfig, provenance, resume: bool) ->
         if all(path.name.startswith(".") for path in out.iterdir()):
             return False
         raise UsageError(f"{out} is not empty and holds no recording: give --out a folder that is new or empty")
+    if (out / "model").exists() or (out / "checkpoints").exists():
+        raise UsageError(f"{out} is a run of `icrl train`: give --out a folder that is new or empty")
     complete = listed_shards(out) is not None
     if not resume:
         state = "holds a dataset" if complete else "holds a recording that has not finished"
@@ -348,7 +350,9 @@ def _print_plan(plan: _Plan, provenance, show: Callable[[str], None] = print) ->
     config = plan.config
     kept = -(-config.episodes // config.keep_every)
     lived = plan.num_histories * config.episodes * provenance.horizon
-    show(f"would record into {plan.out} (nothing is written now)")
+    there = sum(plan.shard_path(shard).exists() for shard in range(plan.num_shards))
+    left = f"; {there} of {plan.num_shards} shards are there" if there else ""
+    show(f"would record into {plan.out} (nothing is written now){left}")
     show(f"  family     {provenance.family}@{provenance.family_version} {provenance.family_options}")
     show(f"  learner    {provenance.learner} {provenance.learner_options}")
     show(f"  histories  {plan.num_histories:,}: {plan.num_tasks:,} {config.split} tasks × {config.histories_per_task}")

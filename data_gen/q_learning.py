@@ -56,10 +56,12 @@ class QLearning:
         else:
             seen = describe_space(space_to_dict(space))
             raise UsageError(f"q-learning keeps a table, and {seen} is not countable: choose another learner")
-        if len(setting.tasks) * float(np.prod(sizes, dtype=float)) * setting.family.action_space.n > LARGEST_TABLES:
+        cells = float(np.prod(sizes, dtype=float)) * setting.family.action_space.n
+        if len(setting.tasks) * cells > LARGEST_TABLES:
+            mend = "" if cells > LARGEST_TABLES else "lower histories_per_shard, or "
             raise UsageError(
-                f"q-learning keeps a value for every observation; those of {setting.family.name} are "
-                f"{float(np.prod(sizes, dtype=float)):.2g}: lower histories_per_shard, or choose another learner"
+                f"q-learning keeps a value for every observation and action; those of {setting.family.name} are "
+                f"{cells:.2g}: {mend}choose another learner"
             )
         self._strides = np.concatenate((np.cumprod(sizes[::-1])[::-1][1:], [1])).astype(np.int64)
         num_lanes, self._num_actions = len(setting.tasks), int(setting.family.action_space.n)

@@ -20,7 +20,7 @@ from icrl.eval.bootstrap import resample
 from icrl.eval.config import EMPTY_PROMPT, EvaluateConfig
 from icrl.eval.measures import comparable, has_regret, pull_regret
 from icrl.eval.rollout import Agent, Lane, Rollout, rollout
-from icrl.eval.summary import Evaluation, make_summary
+from icrl.eval.summary import Evaluation, in_seeds, make_summary
 from icrl.files import commit, temporary_name, write_json
 from icrl.progress import progress
 from icrl.provenance import PROVENANCE_FILE, Provenance, read_provenance, read_split
@@ -67,7 +67,7 @@ def evaluate(
     family = provenance.make_family()
     tasks = _tasks(run, settings, provenance)
     agent, model = _load(run, settings, provenance)
-    if (finished := _finished(out, settings, model, resume and not dry_run)) is not None:
+    if (finished := _finished(out, settings, model, resume)) is not None:
         _say(f"{out} is complete: nothing to do.", _last_line(finished, out))
         return finished
     if dry_run:
@@ -200,7 +200,7 @@ def _plan(
     }
     source = f", and {provenance.learner} for {provenance.episodes:,} episodes on each" if config.source else ""
     _say(
-        f"would evaluate {run} on {len(tasks)} {config.split} tasks of {family.label}, {config.seeds} seeds each: "
+        f"would evaluate {run} on {len(tasks)} {config.split} tasks of {family.label}, {in_seeds(config.seeds)} each: "
         f"{lanes:,} lanes of {config.episodes} episodes, at most {plan['env_steps_at_most']:,} steps{source}",
         f"would write to {out}: {', '.join(plan['files'])}",
     )

@@ -10,7 +10,6 @@ import yaml
 
 from icrl.config import config_to_dict
 from icrl.eval.config import EMPTY_PROMPT
-from icrl.eval.measures import LAST
 from icrl.eval.report_figures import (
     adaptation_figure,
     as_png,
@@ -23,7 +22,7 @@ from icrl.eval.report_figures import (
     typical_task,
 )
 from icrl.eval.report_style import CSS
-from icrl.eval.summary import Evaluation, number, of_optimum, tasks_in_words
+from icrl.eval.summary import Evaluation, in_seeds, last_in_words, number, of_the_way, tasks_in_words
 from icrl.files import write_atomically
 from icrl.tasks import task_name
 
@@ -95,20 +94,19 @@ def _headline(summary: dict[str, Any]) -> str:
 
 def _tiles(e: Evaluation, summary: dict[str, Any]) -> str:
     raw, optimum = summary["raw"], summary["anchors"]["optimum"]
-    unit = _unit(e)
+    unit, last = _unit(e), last_in_words(summary)
     first = "return in the first " + unit + (", before it knows anything" if e.config.prompt == EMPTY_PROMPT else "")
     best = "the best possible" if summary["anchors"]["optimum_is"] == "optimum" else "a scripted expert"
-    share, of_what = of_optimum(summary) if optimum is not None else ("", "")
     tiles = [
         (number(raw["zero_shot"]["mean"], optimum), first, ""),
-        (number(raw["last5"]["mean"], optimum), f"return in the last five of {summary['episodes']} {unit}s", "main"),
+        (number(raw["last5"]["mean"], optimum), f"return in the last {last} of {summary['episodes']} {unit}s", "main"),
         ("not known", "the best possible, knowing the task", "")
         if optimum is None
         else (number(optimum), f"{best}, knowing the task", ""),
         (number(summary["anchors"]["random"]), "random actions", "")
         if optimum is None
-        else (share, f"{of_what}, at the end", ""),
-        (f"{summary['tasks']:,}", _without_count(tasks_in_words(summary)) + f", {summary['seeds']} seeds each", ""),
+        else (of_the_way(summary), f"of the way from random actions to the {e.family.best_policy}, at the end", ""),
+        (f"{summary['tasks']:,}", f"{_without_count(tasks_in_words(summary))}, {in_seeds(summary['seeds'])} each", ""),
     ]
     if "regret" in summary:
         regret = summary["regret"]
@@ -140,9 +138,11 @@ def _svg(svg: str, label: str) -> str:
 
 def _curve_text(e: Evaluation) -> str:
     unit = _unit(e)
+    own = f"its own earlier {unit}s"
+    read = own if e.config.prompt == EMPTY_PROMPT else f"its prompt, a history of the source learner's, and then {own}"
     text = (
         f"Each {unit}'s return, averaged over tasks and seeds. The weights never change: whatever the model gains "
-        f"from left to right, it gains by reading its own earlier {unit}s. The band is a 95% interval over seeds and "
+        f"from left to right, it gains by reading {read}. The band is a 95% interval over seeds and "
         "tasks."
     )
     if e.source is not None and e.source.keep_every > 1:
@@ -184,7 +184,7 @@ def _heat_text(e: Evaluation) -> str:
     )
     return (
         f"One row per task, the quickest to be learned on top; from left to right its {_unit(e)}s, averaged over "
-        f"{e.config.seeds} seeds. {scale}"
+        f"{in_seeds(e.config.seeds)}. {scale}"
         + (" Each pull counts as what its arm pays on average." if _knows_arms(e) else "")
     )
 
@@ -215,10 +215,12 @@ def _numbers_text(e: Evaluation) -> str:
 def _table(summary: dict[str, Any], unit: str) -> str:
     source = summary.get("source")
     optimum = summary["anchors"]["optimum"]
+    last = last_in_words(summary)
+    first = "Zero-shot" if summary["prompt"] == EMPTY_PROMPT else "After the prompt"
     names = {
-        "zero_shot": ("Zero-shot", f"the first {unit}"),
-        "last5": ("Last five", f"mean of the last {LAST} {unit}s"),
-        "gain": ("Gain", "last five less zero-shot"),
+        "zero_shot": (first, f"the first {unit}"),
+        "last5": (f"Last {last}", f"mean of the last {last} {unit}s"),
+        "gain": ("Gain", f"last {last} less {first.lower()}"),
         "auc": ("Area under the curve", f"mean over all {unit}s"),
     }
     head = ["", "return", "IQM", *(["normalised", "IQM"] if summary["normalised"] else [])]

@@ -140,9 +140,7 @@ def in_words(summary: dict[str, Any]) -> str:
     start = f"On {tasks_in_words(summary)}, with no weight update, the frozen model"
     if "regret" in summary:
         regret = summary["regret"]
-        text = (
-            f"{start} gave away {number(regret['model']['mean'])} of reward over {regret['pulls']} pulls (its regret)"
-        )
+        text = f"{start} gave away {number(regret['model']['mean'])} of reward over {_pulls(summary)} (its regret)"
         if "ratio" in regret:
             text += (
                 f", {regret['ratio']['mean']:.2f} times the {number(regret['source']['mean'])} of its source learner "
@@ -152,16 +150,17 @@ def in_words(summary: dict[str, Any]) -> str:
     unit = "episode" if summary["prompt"] == EMPTY_PROMPT else "episode after the prompt"
     anchors, optimum = summary["anchors"], summary["anchors"]["optimum"]
     scale = anchors["random"] if optimum is None else optimum
-    last = ("one", "two", "three", "four", "five")[min(summary["episodes"], LAST) - 1]
     text = (
         f"{start} earned {number(raw['zero_shot']['mean'], scale)} in its first {unit} and "
-        f"{number(raw['last5']['mean'], scale)} in its last {last}"
+        f"{number(raw['last5']['mean'], scale)} in its last {last_in_words(summary)}"
     )
+    random = number(anchors["random"], scale)
     if optimum is None:
-        return f"{text}, where random actions earn {number(anchors['random'])}."
-    if anchors["optimum_is"] == "optimum":
-        return f"{text}, {' '.join(of_optimum(summary))} of {number(optimum)}."
-    return f"{text}; a {anchors['optimum_is']} that knows the task earns {number(optimum)}."
+        return f"{text}, where random actions earn {random}."
+    return (
+        f"{text}, {of_the_way(summary)} of the way from random actions ({random}) to the {anchors['optimum_is']} "
+        f"({number(optimum)})."
+    )
 
 
 def tasks_in_words(summary: dict[str, Any]) -> str:
@@ -172,14 +171,24 @@ def tasks_in_words(summary: dict[str, Any]) -> str:
     return f"{count} it never saw" if summary["split"] == "test" else f"{count} of the {summary['split']} split"
 
 
-def of_optimum(summary: dict[str, Any]) -> tuple[str, str]:
-    """The last five episodes as a percentage, and of what: of the optimum, which is known; where returns may be
-    negative, of the way to it."""
-    anchors = summary["anchors"]
-    random, optimum, best = anchors["random"], anchors["optimum"], anchors["optimum_is"]
-    if random >= 0 and optimum > 0:
-        return f"{summary['raw']['last5']['mean'] / optimum:.0%}", f"of the {best}"
-    return f"{summary['normalised']['last5']['mean']:.0%}", f"of the way from random actions to the {best}"
+def _pulls(summary: dict[str, Any]) -> str:
+    pulls, episodes = summary["regret"]["pulls"], summary["episodes"]
+    return f"{pulls} pulls" if pulls == episodes else f"the first {pulls} of {episodes} pulls, all that were recorded,"
+
+
+def last_in_words(summary: dict[str, Any]) -> str:
+    """ "five", or fewer where there were not so many episodes."""
+    return ("one", "two", "three", "four", "five")[min(summary["episodes"], LAST) - 1]
+
+
+def in_seeds(count: int) -> str:
+    """ "10 seeds", "1 seed"."""
+    return f"{count} seed{'s' if count > 1 else ''}"
+
+
+def of_the_way(summary: dict[str, Any]) -> str:
+    """The last five episodes as a percentage of the way from random actions to the optimum, which is known."""
+    return f"{summary['normalised']['last5']['mean']:.0%}"
 
 
 def number(value: float, scale: float | None = None) -> str:

@@ -81,6 +81,12 @@ def catalogue() -> list[dict[str, Any]]:
     return found
 
 
+def short_space(space: str) -> str:
+    """A space of many numbers by their count."""
+    kind, _, sizes = space.partition("(")
+    return space if sizes.count(",") < 4 else f"{kind} of {sizes.count(',') + 1}"
+
+
 def main(argv: Sequence[str]) -> int:
     """Prints the catalogue, or describes one family; `--json` prints JSON instead."""
     from icrl.cli import UsageParser, family_options
@@ -115,9 +121,10 @@ def _in_words(family: Mapping[str, Any]) -> str:
     beyond = "; ".join(f"{name}: {what}" for name, what in family["out_of_distribution"].items()) or "none"
     options = ", ".join(f"{key}={value}" for key, value in family["options"].items())
     extra = f"    needs  pip install 'icrl[{family['extra']}]'\n" if family["extra"] else ""
+    spaces = " · ".join(f"{what} {short_space(family[what])}" for what in ("observation", "action"))
     return (
         f"{family['name']}@{family['version']}  {family['source']}\n{extra}"
-        f"    observation {family['observation']} · action {family['action']} · horizon {family['horizon']:,}"
+        f"    {spaces} · horizon {family['horizon']:,}"
         f" · varies {', '.join(family['varies'])}\n"
         f"    tasks {tasks['train']:,} train, {tasks['validation']:,} validation, {tasks['test']:,} test\n"
         f"    out of distribution  {beyond}\n"

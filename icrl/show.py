@@ -52,6 +52,7 @@ def show(
     if out.suffix not in SUFFIXES:
         raise UsageError(f"--out {out}: expected a file that ends in {', '.join(SUFFIXES)}")
     check_count("tasks", tasks, at_least=1)
+    check_count("seed", seed, at_least=0)
     check_count("episodes", 1 if episodes is None else episodes, at_least=1)
     made = make_family(family, **(options or {}))
     kinds = (*made.policy_kinds, RANDOM)
@@ -61,7 +62,7 @@ def show(
     chosen = _spread(made.split(seed).named(split), tasks)
     if not chosen:
         raise UsageError(f"{made.name} has no {split} tasks with these options: choose another split")
-    figure = _figure(made, chosen, kind, episodes or (PULLS if made.horizon == 1 else 1), seed)
+    figure = _figure(made, chosen, split, kind, episodes or (PULLS if made.horizon == 1 else 1), seed)
     out.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_name(out)
     try:
@@ -113,7 +114,7 @@ def _policy(family: TaskFamily, task: Task, kind: str, seed: int) -> ReferencePo
     return uniform_policy(family, [task], seed) if kind == RANDOM else family.reference_policy(kind, [task])
 
 
-def _figure(family: TaskFamily, tasks: Sequence[Task], kind: str, episodes: int, seed: int) -> "Figure":
+def _figure(family: TaskFamily, tasks: Sequence[Task], split: str, kind: str, episodes: int, seed: int) -> "Figure":
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
@@ -122,14 +123,20 @@ def _figure(family: TaskFamily, tasks: Sequence[Task], kind: str, episodes: int,
         rows = -(-len(tasks) // ACROSS)
         across = -(-len(tasks) // rows)
         figure = Figure(figsize=(2.55 * max(2, across), 2.75 * rows + 0.45), layout="constrained")
-        figure.suptitle(f"{family.label}: {episodes} {unit} of the {kind} policy", fontsize=10.5, x=0.01, ha="left")
+        figure.get_layout_engine().set(h_pad=0.1)
+        of = "" if split == "test" else f", {split} tasks"
+        title = f"{family.label}{of}: {episodes} {unit} of the {kind} policy"
+        figure.suptitle(title, fontsize=10.5, x=0.01, ha="left")
         panels = figure.subplots(rows, across, squeeze=False).ravel()
         for empty in panels[len(tasks) :]:
             empty.set_axis_off()
-        for axes, task in zip(panels, tasks, strict=False):
+        names = [task_name(task) for task in tasks]
+        if any(name == f"task {task.id}" for name, task in zip(names, tasks, strict=True)):
+            names = [f"task {task.id}" for task in tasks]  # One kind of title.
+        for axes, task, name in zip(panels, tasks, names, strict=False):
             history = policy_history(family, task, _policy(family, task, kind, seed), episodes, seed, kind)
             family.draw(axes, task, history)
-            axes.set_title(task_name(task), color="#5b6068")
+            axes.set_title(name, color="#5b6068")
         figure.supxlabel(family.picture_shows, fontsize=7.5, color="#5b6068", x=0.01, ha="left")
         figure.canvas.draw()
     return figure

@@ -97,7 +97,7 @@ def test_files_and_numbers(room, tmp_path, capsys):
     assert "regret" not in summary
     line = capsys.readouterr().out.splitlines()[-1]
     assert line.startswith("On 3 tasks it never saw, with no weight update, the frozen model earned ")
-    assert line.endswith(f"% of the optimum of 5.0. Report: {out / 'report.html'}")
+    assert line.endswith(f" to the optimum (5.0). Report: {out / 'report.html'}")
 
 
 def test_the_same_seed_gives_the_same_scores_and_another_does_not(room, tmp_path):

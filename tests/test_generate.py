@@ -68,6 +68,15 @@ def test_refusals_name_the_cause_and_write_nothing(tmp_path, capsys):
     with pytest.raises(DatasetError, match="seed was 0, now 1"):
         generate("dark-room-q-learning", out, resume=True, seed=1, **SMALL)
     assert contents(out) == before
+    capsys.readouterr()
+    with pytest.raises(UsageError, match="holds a dataset"):
+        generate("dark-room-q-learning", out, dry_run=True, **SMALL)
+    generate("dark-room-q-learning", out, dry_run=True, resume=True, **SMALL)
+    assert "is complete" in capsys.readouterr().out, "a dry run says what the real one would"
+    (tmp_path / "run" / "model").mkdir(parents=True)
+    (tmp_path / "run" / "config.yaml").write_text("method: ad")
+    with pytest.raises(UsageError, match="is a run of `icrl train`"):
+        generate("dark-room-q-learning", tmp_path / "run", resume=True, **SMALL)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").write_text("x")
     with pytest.raises(UsageError, match="not empty and holds no recording"):

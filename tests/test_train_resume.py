@@ -157,6 +157,18 @@ def test_dry_run_prints_sizes_and_writes_nothing(tiny_data, tmp_path, capsys):
     assert "parameters" in printed
     assert "20 steps of 8 windows on 1 process: 1,280 tokens" in printed
     assert not (tmp_path / "run").exists()
+    with pytest.raises(UsageError, match="is a dataset of `icrl generate`"):
+        icrl.train(None, tiny_data, tiny_data, dry_run=True, **TINY)
+
+
+def test_a_context_that_no_history_fills_is_told(tiny_data, tmp_path, capsys):
+    """Kills: places of the context that nothing ever trains, and windows of a length that there are none of."""
+    options = TINY | {"model.context_length": 5000}
+    icrl.train(None, tiny_data, tmp_path / "run", dry_run=True, **options)
+    printed = capsys.readouterr()
+    longest = int(icrl.HistoryStore.open(tiny_data).lengths.max())
+    assert f"of {longest} transitions" in printed.out
+    assert f"--model.context_length {longest}" in printed.err
 
 
 def test_wandb_offline_and_bf16(tiny_data, tmp_path, monkeypatch):

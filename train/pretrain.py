@@ -74,11 +74,19 @@ def train(
 
     processes = count_processes(launched, num_processes) if launched and started_here else None
     plan = Plan.of(config, data, out, processes or 1)
+    longest = int(plan.store.lengths.max())
+    if longest < config.model.context_length and started_here:
+        print(
+            f"icrl: the longest history has {longest} transitions: of a context of {config.model.context_length} the "
+            f"places after that are never trained; --model.context_length {longest} leaves them out",
+            file=sys.stderr,
+        )
+    state = check_folder(plan, resume)
+    if state == "complete":
+        print(f"{out} is complete: {out / 'model'}", file=sys.stderr)
+        return out
     if dry_run:
         print(describe(plan))
-        return out
-    if check_folder(plan, resume) == "complete":
-        print(f"{out} is complete: {out / 'model'}", file=sys.stderr)
         return out
 
     # 3. Several processes: start them; each comes back here, inside a launcher.

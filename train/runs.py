@@ -22,6 +22,7 @@ from icrl.models.methods import METHODS
 from icrl.models.transformer import InContextTransformer
 from icrl.provenance import PROVENANCE_FILE, read_provenance, write_provenance
 from icrl.store import HistoryStore
+from icrl.store_writer import INFO_FILE
 from icrl.tasks import TaskFamily
 from icrl.train import checkpoints
 from icrl.train.config import PretrainOptions, TrainConfig, lasting
@@ -84,7 +85,7 @@ def describe(plan: Plan) -> str:
     options, length = plan.config.train, plan.config.model.context_length
     with torch.device("meta"):
         parameters = sum(p.numel() for p in InContextTransformer(plan.model_config).parameters())
-    windows = len(plan.windows.index)
+    windows, length = len(plan.windows.index), min(length, int(plan.store.lengths.max()))
     seen = options.steps * options.batch_size
     held = 0 if plan.held_out is None else len(plan.held_out.histories)
     megabytes = 4 * parameters / 1e6
@@ -98,6 +99,8 @@ def describe(plan: Plan) -> str:
         f"process{'es' if plan.num_processes > 1 else ''}: {seen * length:,} tokens, {seen / windows:.2f} epochs",
         f"files        {plan.out / CONFIG_FILE}, {PROVENANCE_FILE}, tasks.parquet, {METRICS_FILE}",
     ]
+    if found := checkpoints.checkpoints_of(plan.out):
+        lines.insert(0, f"goes on      from {found[-1]}")
     if options.checkpoint_every:
         lines.append(f"             {plan.out / checkpoints.FOLDER}: {kept} of about {3 * megabytes:.1f} MB")
     lines.append(f"             {plan.out / MODEL_FOLDER}: about {megabytes:.1f} MB")
@@ -119,6 +122,8 @@ def check_folder(plan: Plan, resume: bool) -> Literal["new", "started", "complet
         return "new"
     if CONFIG_FILE not in there:
         raise UsageError(f"--out {out} holds other files ({min(there)}): expected a new or empty folder, or a run")
+    if INFO_FILE in there or any(name.endswith(".arrow") for name in there):
+        raise UsageError(f"--out {out} is a dataset of `icrl generate`: expected a new or empty folder, or a run")
     complete = (out / MODEL_FOLDER / "config.json").is_file()
     if not resume:
         what = "is a finished run" if complete else "is a run that has not finished; go on with --resume"

@@ -30,7 +30,9 @@ class Acrobot(ClassicControl):
     Every step costs 1 but the one that ends the episode: where the tip is higher above the pivot than `height`.
     """
 
-    picture_shows = "The two links as time goes from dark to bright; the line is the height to reach."
+    picture_shows = (
+        "The two links as time goes from dark to bright, at the end of an episode; the line is the height to reach."
+    )
     name = "acrobot"
     source = (
         "Sutton 1996, as gymnasium's Acrobot-v1; lengths, masses and inertia as in Packer et al. 2018 "

@@ -33,7 +33,9 @@ class CartPole(ClassicControl):
     A step earns `max(0, 1 - slope · |x - target|)`, x being the cart's position after it.
     """
 
-    picture_shows = "Time goes down: where the cart is, and its pole; the line is the place that pays best."
+    picture_shows = (
+        "Time goes down: where the cart is, and its pole, its lean tripled; the line is the place that pays best."
+    )
     name = "cartpole"
     source = (
         "Barto, Sutton and Anderson 1983, as gymnasium's CartPole-v1; force, length and mass as in Packer et al. 2018 "

@@ -59,8 +59,8 @@ class MetaWorldFamily(TaskFamily):
     """
 
     picture_shows = (
-        "The hand's way from dark to bright, with its shadow on the table; squares are the object, the star "
-        "is the goal."
+        "The hand's way from dark to bright, with its shadow on the table; the squares are where the object "
+        "begins and ends, the star is the goal."
     )
     version = 1
     source = "Yu et al. 2019 (Meta-World), Meta-World+ of McLean et al. 2025"

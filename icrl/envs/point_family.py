@@ -41,8 +41,8 @@ class PointFamily(ParametricFamily):
     """
 
     picture_shows = (
-        "The path runs from dark to bright; the star is the goal, which is not observed. Goals lie within "
-        "the dashed line, or on it."
+        "The path runs from dark to bright; the star is the goal, which is not observed. Training goals "
+        "lie within the dashed line, or on it."
     )
     axes: tuple[Axis, ...] = ("reward", "dynamics", "start")
     goal_parameters: Mapping[str, Parameter]

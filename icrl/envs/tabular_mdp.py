@@ -59,8 +59,8 @@ class TabularMdp(TaskFamily):
     """
 
     picture_shows = (
-        "States and, in their rings, the mean reward of each action, the darker the more; arrows are steps, "
-        "from dark to bright."
+        "States and, in their rings, the mean reward of each action, the darker the more; those taken "
+        "are outlined. Arrows are steps, from dark to bright."
     )
     name = "tabular-mdp"
     version = 1

@@ -60,8 +60,8 @@ class XLandTrivial(TaskFamily):
     """
 
     picture_shows = (
-        "The way through what was seen of the room, from dark to bright; the goal is in words, its objects "
-        "may have to be made first."
+        "The way through what was seen of the room, from dark to bright; pale cells were not seen. The goal is in "
+        "words, its objects may have to be made first."
     )
     name = "xland-trivial"
     version = 1
