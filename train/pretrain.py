@@ -74,11 +74,10 @@ def train(
 
     processes = count_processes(launched, num_processes) if launched and started_here else None
     plan = Plan.of(config, data, out, processes or 1)
-    longest = int(plan.store.lengths.max())
-    if longest < config.model.context_length and started_here:
+    if plan.longest < config.model.context_length and started_here:
         print(
-            f"icrl: the longest history has {longest} transitions: of a context of {config.model.context_length} the "
-            f"places after that are never trained; --model.context_length {longest} leaves them out",
+            f"icrl: the longest history has {plan.longest} transitions: of a context of {config.model.context_length} "
+            f"the places after that are never trained; --model.context_length {plan.longest} leaves them out",
             file=sys.stderr,
         )
     state = check_folder(plan, resume)

@@ -47,6 +47,11 @@ class Plan:
     model_config: InContextConfig
     num_processes: int = field(default=1)
 
+    @property
+    def longest(self) -> int:
+        """Transitions of the longest history."""
+        return int(self.store.lengths.max())
+
     @classmethod
     def of(cls, config: TrainConfig, data: Path, out: Path, num_processes: int) -> "Plan":
         """Reads the data and checks that it and the config go together.
@@ -85,7 +90,7 @@ def describe(plan: Plan) -> str:
     options, length = plan.config.train, plan.config.model.context_length
     with torch.device("meta"):
         parameters = sum(p.numel() for p in InContextTransformer(plan.model_config).parameters())
-    windows, length = len(plan.windows.index), min(length, int(plan.store.lengths.max()))
+    windows, length = len(plan.windows.index), min(length, plan.longest)
     seen = options.steps * options.batch_size
     held = 0 if plan.held_out is None else len(plan.held_out.histories)
     megabytes = 4 * parameters / 1e6

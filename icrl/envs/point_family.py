@@ -4,6 +4,7 @@ A step moves the point by the action, two numbers from -0.1 to 0.1, so that it i
 The reward is for where a step ends. `icrl.envs.point_robot` has the protocols of the papers.
 """
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -187,9 +188,9 @@ class PointFamily(ParametricFamily):
 
         draw_plane(axes, self.where_goals_are(), self.goals([task])[0], self.radius, history)
 
+    @abstractmethod
     def where_goals_are(self) -> NDArray[np.float64]:
         """A line around or through the goals of the training tasks, shape `(points, 2)`, for pictures."""
-        raise NotImplementedError
 
 
 def _places(name: str, tasks: Sequence[Task], default: float = 0.0) -> NDArray[np.float64]:

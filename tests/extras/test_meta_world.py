@@ -26,7 +26,7 @@ from icrl.tasks import SPLIT_NAMES  # noqa: E402
 
 def vectors(tasks) -> list[tuple[str, tuple[float, ...]]]:
     """Environment and vector of the package's own tasks."""
-    return [(task.env_name, tuple(pickle.loads(task.data)["rand_vec"].tolist())) for task in tasks]
+    return [(task.env_name, tuple(_OwnBytes(io.BytesIO(task.data)).load()["rand_vec"].tolist())) for task in tasks]
 
 
 def expert_episode(family, tasks) -> tuple[np.ndarray, np.ndarray]:
