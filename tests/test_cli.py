@@ -4,7 +4,6 @@ import errno
 import json
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -56,16 +55,13 @@ def test_errors_become_one_line_and_an_exit_code(capsys):
         cli.run_main(raising(ZeroDivisionError()), [])
 
 
-def test_import_and_help_take_under_half_a_second():
-    """Kills: an import that makes every command slow to start. The best of three: the machine may be busy."""
-    best = min(_seconds([sys.executable, "-m", "icrl", "--help"]) for _ in range(3))
-    assert best < 0.5
-
-
-def _seconds(command: list[str]) -> float:
-    start = time.perf_counter()
-    subprocess.run(command, check=True, capture_output=True)
-    return time.perf_counter() - start
+def test_help_loads_nothing_that_a_user_would_wait_for():
+    """Kills: an import at the top of the command line that every command then pays for."""
+    code = (
+        "import sys, icrl.cli; icrl.cli.main(['--help']); print(sorted({'numpy', 'yaml', 'torch'} & set(sys.modules)))"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert out.splitlines()[-1] == "[]"
 
 
 def test_tasks_lists_families_with_anchors_and_presets(capsys):

@@ -99,9 +99,35 @@ def test_bf16_in_two_processes(launch, tiny_data, alone, tmp_path):
     assert rows(tmp_path / "run")[-1]["loss"] == pytest.approx(rows(alone)[-1]["loss"], abs=0.05)
 
 
-def test_a_failing_child_is_one_line_and_its_exit_code(tiny_data, tmp_path):
-    """Kills: a launcher's page of traceback, and an exit code that it swallows."""
+FAILS_IN_A_LAUNCH = """
+import os
+from icrl.envs.dark_room import DarkRoom
+
+class Room(DarkRoom):
+    def __init__(self, **options):
+        super().__init__(**options)
+        if "LOCAL_RANK" in os.environ:
+            raise RuntimeError("no display")
+"""
+
+
+def test_what_fails_in_every_process_is_said_once(tmp_path):
+    """Kills: a line from each process, a launcher's page of traceback, an exit code that it swallows."""
+    (tmp_path / "room.py").write_text(FAILS_IN_A_LAUNCH)
+    family = f"{tmp_path / 'room.py'}:Room"
+    room = {"size": 4, "horizon": 6, "validation": 3, "test": 7}
+    recorded = {"family_options": room, "histories_per_task": 1, "episodes": 3, "keep_every": 1, "workers": 1}
+    data = icrl.generate("dark-room-q-learning", tmp_path / "data", family=family, **recorded)
+    failed = run(data, tmp_path / "run", "--launch", "ddp", "--num-processes", "2")
+    assert failed.returncode == 1, failed.stderr
+    assert "RuntimeError: no display (room.py, line 9)" in failed.stderr, failed.stderr
+    assert len(failed.stderr.splitlines()) == 1, failed.stderr
+
+
+def test_a_wrong_setting_is_refused_before_any_process_starts(tiny_data, tmp_path):
+    """Kills: a minute of starting processes before the message, one message from each of them."""
     failed = run(tiny_data, tmp_path / "run", "--launch", "ddp", "--num-processes", "2", "--train.wandb=online")
     assert failed.returncode == 2, failed.stderr
     assert len(failed.stderr.splitlines()) == 1, failed.stderr
     assert "there is no key" in failed.stderr
+    assert not (tmp_path / "run").exists()

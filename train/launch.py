@@ -7,6 +7,7 @@ the processes are what was asked for, because launchers are known to start somet
 other.
 """
 
+import json
 import logging
 import os
 import signal
@@ -21,17 +22,21 @@ from typing import Any
 
 import yaml
 
-from icrl.errors import LaunchError, UsageError, did_you_mean
+from icrl import errors
+from icrl.errors import IcrlError, LaunchError, UsageError, did_you_mean
+from icrl.files import write_json
 from icrl.processes import cores
 
 LAUNCHES = ("cpu", "ddp", "zero1", "zero2", "zero3", "fsdp2")
 PROGRAM = "icrl.train.pretrain"
+FAILURES = "ICRL_FAILURES"
+"""An environment variable: the folder where the processes of a launch leave what went wrong in them."""
 # DeepSpeed calls what the newest PyTorch renames; FSDP warns of changes in place to the output, which nobody makes.
 _NOTHING_TO_MEND = (r"`torch\.distributed\.\w+` is deprecated", r"FSDP2-wrapped module .* returned a view tensor")
 
 
 class ChildError(LaunchError):
-    """A process of a launched run has failed, and has said why."""
+    """A process of a launched run has failed, and has left no message but what it printed."""
 
     def __init__(self, code: int) -> None:
         super().__init__(f"a process of the run ended with exit code {code}: its message stands above")
@@ -116,15 +121,19 @@ def inside_a_launcher() -> bool:
     return "LOCAL_RANK" in os.environ or "ACCELERATE_MIXED_PRECISION" in os.environ
 
 
-def start(launch: Launch, num_processes: int, argv: Sequence[str]) -> None:
+def start(launch: Launch, num_processes: int, argv: Sequence[str], folder: Path) -> None:
     """Runs the program with `argv` in that many processes and waits for them.
 
+    Args:
+        folder: one of this launch alone, where its processes leave what goes wrong in them.
+
     Raises:
-        ChildError: where one has failed.
+        IcrlError: the first that a process has left with `leave_failure`: one, though it may have arisen in all.
+        ChildError: where one has failed otherwise.
     """
     command = [sys.executable, "-m", "icrl.train.launch", str(launch.path), launch.kind, str(num_processes), *argv]
     # Shared out, since two processes with a thread for every core each collapse; one is what a launcher would set.
-    environment = {"OMP_NUM_THREADS": str(max(1, cores() // num_processes)), **os.environ}
+    environment = {"OMP_NUM_THREADS": str(max(1, cores() // num_processes)), **os.environ, FAILURES: str(folder)}
     process = subprocess.Popen(command, env=environment)
     try:
         code = process.wait()
@@ -134,7 +143,20 @@ def start(launch: Launch, num_processes: int, argv: Sequence[str]) -> None:
         process.wait()
         raise
     if code:
+        left = sorted(folder.glob("failure-*.json"), key=lambda file: file.stat().st_mtime_ns)
+        if left:
+            failure = json.loads(left[0].read_text())
+            raise getattr(errors, failure["kind"], IcrlError)(failure["message"])
         raise ChildError(128 - code if code < 0 else code)
+
+
+def leave_failure(error: IcrlError) -> bool:
+    """In a process of a launch: leaves an error to the one that waits in `start`; False where none does."""
+    if FAILURES not in os.environ:
+        return False
+    failure = {"kind": type(error).__name__, "message": str(error)}
+    write_json(Path(os.environ[FAILURES]) / f"failure-{os.getpid()}.json", failure)
+    return True
 
 
 def make_accelerator(launch: Launch | None, *, precision: str, accumulation: int) -> Any:

@@ -4,7 +4,6 @@ Every launcher runs this program, as `python -m icrl.train.pretrain`, in each of
 """
 
 import argparse
-import os
 import sys
 import tempfile
 import time
@@ -15,6 +14,7 @@ from typing import Any
 
 from icrl.config import load_config, parse_command, save_config
 from icrl.errors import IcrlError, UsageError
+from icrl.own_code import own_code_fails_in_one_line
 from icrl.progress import clock
 from icrl.train.config import TrainConfig
 from icrl.train.launch import (
@@ -23,12 +23,11 @@ from icrl.train.launch import (
     check_processes,
     count_processes,
     inside_a_launcher,
+    leave_failure,
     make_accelerator,
     read_launch,
     start,
 )
-
-SECONDS_FOR_THE_FIRST = 3.0
 
 
 def train(
@@ -70,6 +69,7 @@ def train(
         raise UsageError(f"--num-processes {num_processes} needs a --launch: choose ddp, zero1, zero2, zero3 or fsdp2")
 
     # 2. Look before anything is written: the data, the share of each process, the run folder.
+    from icrl.train.metrics import check_wandb
     from icrl.train.runs import Plan, check_folder, describe
 
     processes = count_processes(launched, num_processes) if launched and started_here else None
@@ -84,6 +84,7 @@ def train(
     if state == "complete":
         print(f"{out} is complete: {out / 'model'}", file=sys.stderr)
         return out
+    check_wandb(config.train.wandb)
     if dry_run:
         print(describe(plan))
         return out
@@ -94,7 +95,7 @@ def train(
             save_config(config, Path(folder) / "config.yaml")
             arguments = ["--config", str(Path(folder) / "config.yaml"), "--data", str(data), "--out", str(out)]
             arguments += ["--launch", launch, "--num-processes", str(processes), *(["--resume"] if resume else [])]
-            start(launched, processes, arguments)
+            start(launched, processes, arguments, Path(folder))
         return out
 
     # 4. This process's part.
@@ -113,7 +114,7 @@ def _train_here(plan: Any, resume: bool, launch: Launch | None, num_processes: i
     from icrl.train import checkpoints, runs
     from icrl.train.curves import Curves, curve_tasks
     from icrl.train.loop import fit
-    from icrl.train.metrics import METRICS_FILE, Meter, check_wandb, cut_back
+    from icrl.train.metrics import METRICS_FILE, Meter, cut_back
     from icrl.train.optim import make_optimizer
     from icrl.train.windows import Share, TrainingWindows
 
@@ -122,7 +123,6 @@ def _train_here(plan: Any, resume: bool, launch: Launch | None, num_processes: i
     began = time.monotonic()
 
     # 1. The processes, and what each of them reads.
-    check_wandb(options.wandb)
     accelerator = make_accelerator(launch, precision=options.precision, accumulation=options.accumulation)
     check_processes(accelerator, launch, num_processes)
     first = accelerator.is_main_process
@@ -239,13 +239,14 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _one_of_several(argv: Sequence[str]) -> int:
-    """`main` in one process of a launch: what goes wrong in all of them is said once, by the first."""
+    """`main` in one process of a launch: what goes wrong in all of them is said once, by the one that started it."""
     try:
-        return main(argv)
-    except IcrlError:
-        if int(os.environ.get("RANK", 0)):
-            time.sleep(SECONDS_FOR_THE_FIRST)  # the launcher ends this process when the first has ended
-        raise
+        with own_code_fails_in_one_line():
+            return main(argv)
+    except IcrlError as error:
+        if not leave_failure(error):
+            raise
+        return 1
 
 
 if __name__ == "__main__":
