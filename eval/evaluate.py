@@ -271,7 +271,7 @@ def _measure(
     draws = resample(config.seeds, len(tasks), config.bootstrap, config.seed)
     # The prior is that of the family's own tasks, and an agent with a prompt knows more.
     of_prior = config.split in SPLIT_NAMES and config.prompt == EMPTY_PROMPT
-    bayes = family.bayes_optimal(config.episodes) if of_prior else None
+    bayes = family.bayes_optimal(config.episodes, tasks) if of_prior else None
     return Evaluation(config, provenance, family, tasks, anchors, result, regret, source, bayes, draws, model)
 
 

@@ -7,7 +7,7 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import gymnasium as gym
@@ -19,11 +19,13 @@ from icrl.envs import make_family
 from icrl.envs.episodes import policy_history, uniform_policy
 from icrl.envs.measured import measured_returns
 from icrl.envs.parametric import ParametricFamily
-from icrl.envs.simple_policies import UniformActions
+from icrl.envs.simple_policies import UniformActions, ZeroAction
 from icrl.errors import UsageError
 from icrl.spaces import space_from_dict, space_to_dict
 from icrl.tasks import AXES, SPLIT_NAMES, Task, TaskFamily
 
+MEASURED_SLACK = 0.05
+"""How far off a measured anchor may be beside its error, as a share of the family's largest."""
 EXPERT = " (where random actions cannot tell, state policy_kinds and define reference_policy)"
 
 
@@ -304,24 +306,32 @@ def rebuilding(subject: Subject) -> None:
 
 
 def axes(subject: Subject) -> None:
-    """the named axes exist, and any of several can be held"""
+    """the named axes exist, and where there are several each that can be held is"""
     family = subject.family
     expect(family.axes and set(family.axes) <= set(AXES), f"axes is {family.axes}: expected some of {AXES}")
     expect(family.source, "source is empty: expected where the definition comes from")
     expect(
         isinstance(family.policy_kinds, tuple), f"policy_kinds is {family.policy_kinds!r}: expected a tuple of names"
     )
-    if len(family.axes) < 2:
+    free = [axis for axis in family.axes if axis not in family.fixed_axes]
+    if len(family.axes) < 2 or not free:
         return
     expect("hold" in family.options, f"it varies {family.axes} and has no option hold to keep one of them fixed")
     held_already = list(family.options["hold"])
-    for axis in family.axes:
+    refused = {}
+    for axis in free:
         try:
             held = make_family(subject.name, **dict(family.options, hold=[*held_already, axis]))
-        except UsageError:
-            continue  # The other axes do not tell tasks apart.
+        except UsageError as error:
+            refused[axis] = error  # Right where the other axes do not tell tasks apart: of one axis at most.
+            continue
         expect(axis not in held.axes, f"hold=[{axis!r}] leaves {held.axes}")
         held.split(0)
+    for axis, error in refused.items():
+        expect(
+            len(refused) == 1 < len(free),
+            f"it varies {family.axes} and refuses hold=[{axis!r}] ({error}): state what cannot be held as fixed_axes",
+        )
 
 
 def anchors(subject: Subject) -> None:
@@ -343,19 +353,25 @@ def anchors(subject: Subject) -> None:
         not known.any() or bool(family.policy_kinds),
         "the optimum is stated, and no reference policy shows that it can be earned",
     )
-    if found.measured:
-        return
-    checks = [("random", found.random, lambda lanes, streams: UniformActions(family, lanes, streams))]
+    checks = [("random", found.random, partial(UniformActions, family))]
     if known.all():
         best = family.policy_kinds[0]
         checks.append(("optimum", found.optimum, lambda lanes, streams: family.reference_policy(best, lanes)))
-    episodes = max(2, subject.affordable(20_000, family.horizon) // count) if family.horizon > 1 else 200
+    if found.zero_action is not None:
+        checks.append(("zero_action", found.zero_action, partial(ZeroAction, family)))
+    steps = len(checks) * family.horizon
+    episodes = max(2, subject.affordable(20_000, steps) // count) if family.horizon > 1 else 200
+    # The error of a measured anchor is not known: as if from as many episodes as here, and some more.
+    slack = MEASURED_SLACK if found.measured else 1e-5
+    largest = max(1e-9, *(np.abs(stated).max() for _, stated, _ in checks))
     for name, stated, policy in checks:
         earned = measured_returns(family, tasks, policy, episodes)
         difference = earned - stated[:, None]
-        error = difference.std() / np.sqrt(difference.size)
+        spread = earned.std(axis=1).mean() * np.sqrt(2) if found.measured else difference.std()
+        # At least that of one episode more that earns the most: where rewards are rare, none may have been seen.
+        error = max(spread / np.sqrt(difference.size), largest / difference.size)
         expect(
-            abs(difference.mean()) <= 5 * error + 1e-5 * max(1.0, np.abs(stated).max()),
+            abs(difference.mean()) <= 5 * error + slack * largest,
             f"the {name} anchor is {stated.mean():.4f} on average, its policy earns {earned.mean():.4f} ± {error:.4f}",
         )
 

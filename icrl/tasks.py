@@ -129,6 +129,8 @@ class TaskFamily(ABC):
     """Tasks of each split: keys "train", "validation", "test"."""
     axes: tuple[Axis, ...] = ("reward",)
     """What differs between tasks. A class states all that can; one built with `hold` has fewer."""
+    fixed_axes: tuple[Axis, ...] = ()
+    """Those of them that cannot be held, because a benchmark draws its tasks as a whole."""
     ood_sets: Mapping[str, str] = MappingProxyType({})
     """The out-of-distribution sets of `split`: name, and in a few words what lies outside the training tasks."""
     picture_shows: str = ""
@@ -183,10 +185,13 @@ class TaskFamily(ABC):
         chosen = np.unique(np.linspace(0, num_episodes - 1, min(pictures, num_episodes)).round().astype(int))
         return [slice(int(k), int(k) + 1) for k in chosen]
 
-    def bayes_optimal(self, episodes: int) -> NDArray[np.float64] | None:
+    def bayes_optimal(self, episodes: int, tasks: Sequence[Task] | None = None) -> NDArray[np.float64] | None:
         """Expected return of each of the first `episodes` episodes, shape `(episodes,)`, of the agent that gets the
-        most out of all of them together without knowing the task, over the family's prior; of a rule known to come
-        near it where `bayes_rule` names one.
+        most out of all of them together without knowing the task; of a rule known to come near it where `bayes_rule`
+        names one.
+
+        The agent knows the family's prior. Its return is the mean over that prior, or over `tasks`, which are drawn
+        from it: only that one compares with what another agent earned on them.
 
         None where it cannot be computed, which is usual.
         """

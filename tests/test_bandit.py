@@ -170,6 +170,24 @@ def test_the_gittins_rule_as_the_bayes_optimal_reference():
     assert total_N.mean() == pytest.approx(6.660, abs=4 * total_N.std() / np.sqrt(20_000))
 
 
+@pytest.mark.parametrize("pulls", [10, 100])
+@pytest.mark.parametrize("name", ["bernoulli-bandit", "gaussian-bandit"])
+def test_the_bayes_agent_on_given_tasks(name, pulls):
+    """Kills: the mean over the prior beside a model's return on three tasks, above the optimum of the three."""
+    family = make_family(name, num_arms=5)
+    tasks = family.split(0).test
+    best_N = family.anchors(tasks).optimum
+    few = [tasks[n] for n in np.argsort(best_N)[:3]]
+    curve = family.bayes_optimal(pulls, few)
+    assert curve.shape == (pulls,)
+    assert curve.max() < np.sort(best_N)[:3].mean() < family.bayes_optimal(pulls).max()
+    assert curve[0] == pytest.approx(family.means(few)[:, 0].mean())
+    # Over many tasks it is the mean over the prior again, but for the luck of their draw.
+    many = family.bayes_optimal(pulls, tasks).sum()
+    spread = pulls * best_N.std() / np.sqrt(len(tasks))
+    assert many == pytest.approx(family.bayes_optimal(pulls).sum(), abs=4 * spread)
+
+
 def test_no_bayes_optimum_is_claimed_where_there_is_none():
     """Kills: the value of another prior, hours of dynamic programming, a division by a noise of 0."""
     for family, pulls in (

@@ -1,5 +1,7 @@
 """The conformance test itself: every promise that a family can break is found out. And `icrl show`."""
 
+from math import inf
+
 import numpy as np
 import pytest
 
@@ -19,13 +21,15 @@ class Room(DarkRoom):
     name = "room"
     fault = ""
 
-    def __init__(self, *, size: int = 4, horizon: int = 6, validation: int = 2, test: int = 5):
+    def __init__(self, *, size: int = 4, horizon: int = 6, validation: int = 2, test: int = 5, hold=()):
         super().__init__(size=size, horizon=horizon, validation=validation, test=test)
-        self.options = {"size": size, "horizon": horizon, "validation": validation, "test": test}
+        self.options = {"size": size, "horizon": horizon, "validation": validation, "test": test, "hold": []}
         if self.fault == "hidden option":
-            self.options = {"size": size, "validation": validation, "test": test, "horizon": 7}
-        if self.fault == "two axes":
+            self.options = self.options | {"horizon": 7}
+        if self.fault in ("deaf to hold", "no hold"):
             self.axes = ("reward", "start")
+        if hold and self.fault == "no hold":
+            raise UsageError("an axis cannot be held")
 
     def split(self, seed):
         split = super().split(np.random.default_rng().integers(1000) if self.fault == "global split" else seed)
@@ -38,7 +42,9 @@ class Room(DarkRoom):
 
     def anchors(self, tasks):
         found = super().anchors(tasks)
-        return Anchors(found.random + 0.5, found.optimum) if self.fault == "wrong anchor" else found
+        if "anchor" in self.fault:
+            return Anchors(found.random + 0.5, found.optimum, measured="measured" in self.fault)
+        return found
 
     def draw(self, axes, task, history):
         if self.fault != "no picture":
@@ -125,8 +131,10 @@ def test_a_sound_family_passes(room, capsys):
         ("global split", "splits"),
         ("wrong sizes", "splits"),
         ("hidden option", "rebuilding"),
-        ("two axes", "axes"),
+        ("deaf to hold", "axes"),
+        ("no hold", "axes"),
         ("wrong anchor", "anchors"),
+        ("wrong measured anchor", "anchors"),
         ("no picture", "drawing"),
     ],
 )
@@ -135,7 +143,7 @@ def test_a_broken_promise_is_found(room, monkeypatch, fault, check):
     monkeypatch.setattr(Room, "fault", fault)
     named = next(c for c in CHECKS if c.__name__ == check)
     with pytest.raises(Failure):
-        named(Subject("room"))
+        named(Subject("room", seconds=inf))
     if fault in ("type", "wrong anchor"):
         assert check_family("room", show=lambda line: None) == [check]
 
@@ -143,7 +151,7 @@ def test_a_broken_promise_is_found(room, monkeypatch, fault, check):
 def test_the_optimum_of_an_expert_is_the_experts(room, monkeypatch):
     """Kills: a check that asks a family for a kind of policy that it does not have."""
     monkeypatch.setattr(Room, "policy_kinds", ("expert",))
-    next(c for c in CHECKS if c.__name__ == "anchors")(Subject("room"))
+    next(c for c in CHECKS if c.__name__ == "anchors")(Subject("room", seconds=inf))
 
 
 def test_show_makes_a_picture(tmp_path):

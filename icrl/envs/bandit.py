@@ -107,6 +107,16 @@ class Bandit(TaskFamily):
         self.check_policy_kind(kind)
         return BestArm(self.means(tasks))
 
+    def _bayes_trials(self, tasks: Sequence[Task] | None) -> tuple[Streams, NDArray[np.float64] | None]:
+        """The trials that a Bayes agent is measured on: their streams, and the means of their arms if not drawn anew.
+
+        Every task has the same number of them.
+        """
+        each = 1 if tasks is None else -(-GITTINS_TRIALS // len(tasks))
+        trials = GITTINS_TRIALS if tasks is None else each * len(tasks)
+        streams = Streams(stream_keys(0, "Gittins trials", np.arange(trials)))
+        return streams, None if tasks is None else np.repeat(self.means(tasks), each, axis=0)
+
     def bayes_rule(self, episodes: int) -> str | None:
         """What `bayes_optimal` gives for that many pulls, in words: only one of them is the optimum itself."""
         return None
@@ -168,20 +178,23 @@ class BernoulliBandit(Bandit):
             return mean_NK
         return favoured_halves(mean_NK, odd_is_good_N)
 
-    def bayes_optimal(self, episodes: int) -> NDArray[np.float64] | None:
+    def bayes_optimal(self, episodes: int, tasks: Sequence[Task] | None = None) -> NDArray[np.float64] | None:
         """Expected reward of each of the first pulls without knowing the arms, for p ~ U(0, 1); else None.
 
         Up to 12 pulls it is the optimum, exact. Up to 500 it is what the finite-horizon Gittins rule earns, measured
         on 4,000 trials: nearly the optimum, and below it but for the error of the measurement. Beyond that, None.
+        On given tasks either is played, in 4,000 trials or one a task.
         """
         from icrl.envs.gittins import BayesOptimum, bernoulli_gittins_returns
 
         rule = self.bayes_rule(episodes)
         if rule is None:
             return None
+        streams, p_NK = self._bayes_trials(tasks)
         if episodes <= EXACT_PULLS:
-            return BayesOptimum(episodes, self.num_arms).returns()
-        return bernoulli_gittins_returns(episodes, self.num_arms, _gittins_streams()).mean(axis=0)
+            optimum = BayesOptimum(episodes, self.num_arms)
+            return optimum.returns() if p_NK is None else optimum.play(p_NK, streams).mean(axis=0)
+        return bernoulli_gittins_returns(episodes, self.num_arms, streams, p_NK).mean(axis=0)
 
     def bayes_rule(self, episodes: int) -> str | None:
         if self.favoured != "none" or episodes > GITTINS_PULLS:
@@ -245,20 +258,21 @@ class GaussianBandit(Bandit):
     def make(self, tasks: Sequence[Task], seed: int, index: Sequence[int] | None = None) -> "BanditEnv":
         return BanditEnv(self, self.means(tasks), seed, index)
 
-    def bayes_optimal(self, episodes: int) -> NDArray[np.float64] | None:
+    def bayes_optimal(self, episodes: int, tasks: Sequence[Task] | None = None) -> NDArray[np.float64] | None:
         """Expected reward of each of the first pulls of the finite-horizon Gittins rule, measured on 4,000 trials.
 
         The index is that of the normal prior with the mean 1/2 and the variance 1/12 of U(0, 1), which has no
-        conjugate posterior; the trials' means are drawn from U(0, 1). So it is not the Bayes optimum: that is at
-        least as high, but for the error of the measurement. None without noise, and beyond 500 pulls.
+        conjugate posterior; the trials' means are those of `tasks`, or drawn from U(0, 1). So it is not the Bayes
+        optimum: that is at least as high, but for the error of the measurement. None without noise, and beyond 500
+        pulls.
         """
         from icrl.envs.gittins import gaussian_gittins_returns
 
         if self.bayes_rule(episodes) is None:
             return None
-        return gaussian_gittins_returns(episodes, self.num_arms, self.noise, (1 / 2, 1 / 12), _gittins_streams()).mean(
-            axis=0
-        )
+        streams, mean_NK = self._bayes_trials(tasks)
+        prior = (1 / 2, 1 / 12)
+        return gaussian_gittins_returns(episodes, self.num_arms, self.noise, prior, streams, mean_NK).mean(axis=0)
 
     def bayes_rule(self, episodes: int) -> str | None:
         return None if not self.noise or episodes > GITTINS_PULLS else "finite-horizon Gittins rule, normal prior"
@@ -287,10 +301,6 @@ def fit_bars(axes: "Axes", mean_K: NDArray[np.float64]) -> None:
         axes.set_ylim(low - 0.05 * (high - low), high + 0.15 * (high - low))
         axes.axhline(0.0, color="#9aa1ad", linewidth=0.6)
         axes.spines["bottom"].set_visible(False)
-
-
-def _gittins_streams() -> Streams:
-    return Streams(stream_keys(0, "Gittins trials", np.arange(GITTINS_TRIALS)))
 
 
 class BanditEnv(BatchedEnv):

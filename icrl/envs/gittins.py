@@ -51,6 +51,21 @@ class BayesOptimum:
             chances = following
         return reward_M
 
+    def play(self, p_NK: NDArray[np.float64], streams: Streams) -> NDArray[np.float64]:
+        """The p of the arms that the agent pulls in one trial per stream on these arms, shape `(N, pulls)`."""
+        lane_N, earned_NM = np.arange(len(streams)), np.zeros((len(streams), self._pulls))
+        counts_NK = [[(0, 0)] * self._num_arms for _ in lane_N]
+        for pull in range(self._pulls):
+            # Arms that were never pulled are no part of a belief.
+            beliefs = [tuple(sorted(arm for arm in counts_K if arm != (0, 0))) for counts_K in counts_NK]
+            best = [self._plan(self._pulls - pull, belief)[1] for belief in beliefs]
+            arm_N = np.array([counts_K.index(arm) for counts_K, arm in zip(counts_NK, best, strict=True)])
+            earned_NM[:, pull] = p_NK[lane_N, arm_N]
+            paid_N = streams.uniform() < earned_NM[:, pull]
+            for counts_K, arm, (s, f), paid in zip(counts_NK, arm_N, best, paid_N, strict=True):
+                counts_K[arm] = (s + 1, f) if paid else (s, f + 1)
+        return earned_NM
+
     def _plan_from(self, left: int, pulled: Belief) -> tuple[float, tuple[int, int]]:
         """Value of a belief, and the (s, f) of an arm to pull."""
         if left == 0:
@@ -134,16 +149,22 @@ def gittins_arms(
     return indices[left][successes_NK, failures_NK].argmax(axis=1)
 
 
-def bernoulli_gittins_returns(pulls: int, num_arms: int, streams: Streams) -> NDArray[np.float64]:
-    """Expected reward of each pull of the finite-horizon Gittins rule on Bernoulli arms of uniform p.
+def bernoulli_gittins_returns(
+    pulls: int, num_arms: int, streams: Streams, p_NK: NDArray[np.float64] | None = None
+) -> NDArray[np.float64]:
+    """Expected reward of each pull of the finite-horizon Gittins rule on Bernoulli arms.
 
-    The rule is played on one trial per stream. What counts is the p of the arms that it pulls, not what they pay,
-    less the luck of the draw.
+    The rule is played on one trial per stream. What counts is the p of the arms that it pulls, not what they pay.
+
+    Args:
+        p_NK: of the arms of each trial; None draws them uniformly, and takes the luck of the draw off the result.
 
     Returns:
         Shape `(N, pulls)`: one estimate per trial.
     """
-    p_NK, lane_N = streams.uniform_block(num_arms).T.copy(), np.arange(len(streams))
+    drawn, lane_N = p_NK is None, np.arange(len(streams))
+    if drawn:
+        p_NK = streams.uniform_block(num_arms).T.copy()
     indices = gittins_indices(pulls, subsidies=201 if pulls <= 200 else 101)
     counts_2NK = np.zeros((2, len(streams), num_arms), np.int64)
     earned_NM = np.zeros((len(streams), pulls))
@@ -152,7 +173,7 @@ def bernoulli_gittins_returns(pulls: int, num_arms: int, streams: Streams) -> ND
         earned_NM[:, pull] = p_NK[lane_N, arm_N]
         failed_N = streams.uniform() >= earned_NM[:, pull]
         counts_2NK[failed_N.astype(np.int64), lane_N, arm_N] += 1
-    return _less_luck(earned_NM, p_NK)
+    return _less_luck(earned_NM, p_NK) if drawn else earned_NM
 
 
 def _less_luck(earned_NM: NDArray[np.float64], mean_NK: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -245,20 +266,28 @@ def _posterior_step(u_U: NDArray[np.float64], nu: float) -> tuple["csr_array", N
 
 
 def gaussian_gittins_returns(
-    pulls: int, num_arms: int, noise: float, prior: tuple[float, float], streams: Streams
+    pulls: int,
+    num_arms: int,
+    noise: float,
+    prior: tuple[float, float],
+    streams: Streams,
+    mean_NK: NDArray[np.float64] | None = None,
 ) -> NDArray[np.float64]:
-    """Expected reward of each pull of the finite-horizon Gittins rule on Gaussian arms of means uniform on (0, 1).
+    """Expected reward of each pull of the finite-horizon Gittins rule on Gaussian arms.
 
-    As in `bernoulli_gittins_returns`: one trial per stream, the means of the pulled arms, less the luck of the draw.
+    As in `bernoulli_gittins_returns`: one trial per stream, and the means of the pulled arms.
 
     Args:
         noise: σ > 0.
         prior: mean and variance of the normal prior that the rule assumes.
+        mean_NK: of the arms of each trial; None draws them uniformly, and takes the luck of the draw off the result.
 
     Returns:
         Shape `(N, pulls)`: one estimate per trial.
     """
-    mean_NK = streams.uniform_block(num_arms).T.copy()
+    drawn = mean_NK is None
+    if drawn:
+        mean_NK = streams.uniform_block(num_arms).T.copy()
     nu_0 = noise**2 / prior[1]
     bonus_MT = noise * gaussian_gittins_bonus(pulls, nu_0)
     pulls_NK, sums_NK = np.zeros(mean_NK.shape, np.int64), np.zeros(mean_NK.shape)
@@ -269,4 +298,4 @@ def gaussian_gittins_returns(
         earned_NM[:, pull] = mean_NK[lane_N, arm_N]
         pulls_NK[lane_N, arm_N] += 1
         sums_NK[lane_N, arm_N] += earned_NM[:, pull] + noise * streams.normal()
-    return _less_luck(earned_NM, mean_NK)
+    return _less_luck(earned_NM, mean_NK) if drawn else earned_NM

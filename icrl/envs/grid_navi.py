@@ -117,14 +117,17 @@ class GridNavi(TaskFamily):
     def anchors(self, tasks: Sequence[Task]) -> Anchors:
         return Anchors(random=self.noisy_return(tasks, 1.0), optimum=self.noisy_return(tasks, 0.0))
 
-    def bayes_optimal(self, episodes: int) -> NDArray[np.float64] | None:
-        """As in `TaskFamily`, over all goals of the three splits alike; None where the search would be too long."""
+    def bayes_optimal(self, episodes: int, tasks: Sequence[Task] | None = None) -> NDArray[np.float64] | None:
+        """As in `TaskFamily`, its prior being all goals of the three splits alike; None where the search would be too
+        long."""
         from icrl.envs.grid_navi_belief import best_search
 
         search = best_search(self.size, self.goals, self.horizon, episodes)
         if search is None:
             return None
         steps_at_goal_EG = search.steps_at_goal()
+        if tasks is not None:
+            steps_at_goal_EG = steps_at_goal_EG[:, [self.goals.index(tuple(task.params["goal"])) for task in tasks]]
         return (GOAL_REWARD * steps_at_goal_EG + STEP_REWARD * (self.horizon - steps_at_goal_EG)).mean(axis=1)
 
     def reference_policy(self, kind: str, tasks: Sequence[Task]) -> ReferencePolicy:

@@ -65,6 +65,7 @@ class MetaWorldFamily(TaskFamily):
     version = 1
     source = "Yu et al. 2019 (Meta-World), Meta-World+ of McLean et al. 2025"
     axes: tuple[Axis, ...] = ("reward", "dynamics")
+    fixed_axes = axes
     policy_kinds = ("expert",)
     lanes_at_once = 10
     """A lane holds a model of about 20 MB."""

@@ -62,6 +62,7 @@ class MiniGridFamily(TaskFamily):
     version = 1
     source = "Chevalier-Boisvert et al. 2023 (MiniGrid)"
     axes: tuple[Axis, ...] = ("reward", "dynamics", "start")
+    fixed_axes = ("reward", "dynamics")
     anchor_episodes = 10
     """Episodes of each task that the random policy's return is averaged over."""
 
@@ -82,7 +83,7 @@ class MiniGridFamily(TaskFamily):
         if every != ("start",):
             self.axes = varying_axes(self.name, every, hold)
         hold = [axis for axis in every if axis not in self.axes]
-        if set(hold) - {"start"}:
+        if set(hold) & set(self.fixed_axes):
             raise UsageError(f"{self.name} cannot hold {hold}: a layout is drawn as a whole; only start can be held")
         self.shape, self.larger = shape, larger
         self._rooms: dict[tuple, MiniGridEnv] = {}

@@ -112,8 +112,11 @@ class PassiveTMaze(TaskFamily):
     def anchors(self, tasks: Sequence[Task]) -> Anchors:
         return Anchors(random=self.noisy_return(tasks, 1.0), optimum=self.noisy_return(tasks, 0.0))
 
-    def bayes_optimal(self, episodes: int) -> NDArray[np.float64] | None:
-        """As in `TaskFamily`: an episode pays 1 if its cue was seen before, and else 1/2, a guess that settles it."""
+    def bayes_optimal(self, episodes: int, tasks: Sequence[Task] | None = None) -> NDArray[np.float64] | None:
+        """As in `TaskFamily`, and the same on every task.
+
+        An episode pays 1 if its cue was seen before, and else 1/2, a guess that settles it.
+        """
         seen_E = 1.0 - (1.0 - 1.0 / self.cues) ** np.arange(episodes)
         return np.asarray(0.5 + 0.5 * seen_E, np.float64)
 
