@@ -7,7 +7,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from multiprocessing import parent_process
+from multiprocessing import parent_process, resource_tracker
 from types import ModuleType
 from typing import Any
 
@@ -27,10 +27,11 @@ def cores() -> int:
 
 @contextmanager
 def fresh_processes() -> Iterator[None]:
-    """Processes that are started in here with the method "spawn" have one thread each, and do not run the user's
-    script again.
+    """Processes that are started in here with the method "spawn" have one thread each, do not run the user's script
+    again, and are deaf to Ctrl-C from their first moment.
 
-    Without this a script needs an `if __name__ == "__main__":` around its work, or each process does that work too.
+    Without this a script needs an `if __name__ == "__main__":` around its work, or each process does that work too;
+    and one that is still importing when Ctrl-C comes ends in a traceback.
     """
     main = sys.modules["__main__"]
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -38,9 +39,12 @@ def fresh_processes() -> Iterator[None]:
     # Where processes share the cores, threads of their own only fight for them.
     os.environ.update(dict.fromkeys(names, "1"))
     sys.modules["__main__"] = ModuleType("__main__")
+    resource_tracker.ensure_running()  # Its start, otherwise with the first process, would unblock the signal.
+    blocked_before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked_before)
         sys.modules["__main__"] = main
         for name, value in before.items():
             if value is None:

@@ -27,11 +27,11 @@ TINY = {
 FLAGS = [f"--{key}={value}" for key, value in TINY.items()]
 
 
-def run(data, out, *flags):
+def run(data, out, *flags, **variables):
     """The command line, as a user calls it."""
     command = [sys.executable, "-m", "icrl", "train", "--data", str(data), "--out", str(out), *FLAGS, *flags]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=250)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", **variables}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
 
 
 def rows(run):
@@ -126,7 +126,8 @@ def test_what_fails_in_every_process_is_said_once(tmp_path):
 
 def test_a_wrong_setting_is_refused_before_any_process_starts(tiny_data, tmp_path):
     """Kills: a minute of starting processes before the message, one message from each of them."""
-    failed = run(tiny_data, tmp_path / "run", "--launch", "ddp", "--num-processes", "2", "--train.wandb=online")
+    flags = ("--launch", "ddp", "--num-processes", "2", "--train.wandb=online")
+    failed = run(tiny_data, tmp_path / "run", *flags, WANDB_API_KEY="", NETRC=str(tmp_path / "none"))
     assert failed.returncode == 2, failed.stderr
     assert len(failed.stderr.splitlines()) == 1, failed.stderr
     assert "there is no key" in failed.stderr

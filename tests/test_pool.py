@@ -50,11 +50,11 @@ def alive(pid: int) -> bool:
     """Whether a process runs: one that has ended and that nobody has asked for does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except FileNotFoundError:
+    except OSError:
         return False
 
 
-def wait_until_gone(pids, seconds: float = 20.0) -> None:
+def wait_until_gone(pids, seconds: float = 120.0) -> None:
     deadline = time.monotonic() + seconds
     while any(alive(pid) for pid in pids):
         assert time.monotonic() < deadline, f"still running: {[pid for pid in pids if alive(pid)]}"
@@ -173,7 +173,10 @@ def test_wrong_numbers_of_workers_are_refused():
 
 def test_no_more_processes_than_cores_that_may_be_used():
     """Kills: as many processes as the machine has cores, on the one core that a scheduler has left to the program."""
-    code = "import os; os.sched_setaffinity(0, {0}); from icrl.processes import cores; print(cores())"
+    code = (
+        "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); "
+        "from icrl.processes import cores; print(cores())"
+    )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "1\n"
 
 
@@ -209,7 +212,7 @@ SCRIPT = """
     env.reset()
     print(*[process.pid for process in env._processes], flush=True)
     if sys.argv[1] == "wait":
-        time.sleep(60)
+        time.sleep(600)
 """
 
 
@@ -227,7 +230,7 @@ def test_no_process_outlives_the_program(tmp_path, how):
         if how == "kill":
             assert all(alive(pid) for pid in pids)
             program.kill()
-        assert program.wait(30) == (-9 if how == "kill" else 0)
+        assert program.wait(120) == (-9 if how == "kill" else 0)
         assert program.stdout.read() == ""
     wait_until_gone(pids)
 

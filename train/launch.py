@@ -133,7 +133,10 @@ def start(launch: Launch, num_processes: int, argv: Sequence[str], folder: Path)
     """
     command = [sys.executable, "-m", "icrl.train.launch", str(launch.path), launch.kind, str(num_processes), *argv]
     # Shared out, since two processes with a thread for every core each collapse; one is what a launcher would set.
-    environment = {"OMP_NUM_THREADS": str(max(1, cores() // num_processes)), **os.environ, FAILURES: str(folder)}
+    threads = str(max(1, cores() // num_processes))
+    # PyTorch's sockets warn of names that nobody needs to resolve.
+    quiet = {"OMP_NUM_THREADS": threads, "TORCH_CPP_LOG_LEVEL": "ERROR"}
+    environment = {**quiet, **os.environ, FAILURES: str(folder)}
     process = subprocess.Popen(command, env=environment)
     try:
         code = process.wait()
@@ -279,7 +282,17 @@ def main(argv: Sequence[str]) -> int:
         os.environ["ACCELERATE_USE_CPU"] = "false" if kind == "DEEPSPEED" else "true"
     try:
         if kind in ("MULTI_GPU", "MULTI_CPU") and not cuda:
-            command = ["--standalone", "--nproc_per_node", num_processes, "-m", PROGRAM, *arguments]
+            # The machine's own name need not be one that it can resolve.
+            command = [
+                "--standalone",
+                "--local_addr",
+                "127.0.0.1",
+                "--nproc_per_node",
+                num_processes,
+                "-m",
+                PROGRAM,
+                *arguments,
+            ]
             torchrun.run(torchrun.parse_args(command))
         else:
             from accelerate.commands.launch import launch_command, launch_command_parser
