@@ -9,11 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from icrl.errors import DatasetError, UsageError
+from icrl.files import whole_file
 from icrl.spaces import describe_space, space_from_dict
 from icrl.store import HistoryStore
 from icrl.tasks import TaskFamily
 
 PICTURE_FILE = "learning_curve.png"
+FEW = 10
+"""So many points of a curve, or fewer, are marked: a single one would not be seen."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,8 @@ def inspect(path: str | Path, picture: str | Path | None = None) -> Description:
     print(f"  action       {describe_space(provenance.action_space)}")
     print(f"  tasks        {sizes}; recorded: {provenance.recorded_split}, {len(np.unique(store.task_ids)):,} of them")
     print(f"  learner      {provenance.learner} {provenance.learner_options}, seed {provenance.seed}")
-    print(f"  episodes     {provenance.episodes:,} lived, every {provenance.keep_every} recorded")
+    kept = "all" if provenance.keep_every == 1 else f"one of every {provenance.keep_every}"
+    print(f"  episodes     {provenance.episodes:,} lived, {kept} recorded")
     print(f"  lengths      {store.lengths.min():,} to {store.lengths.max():,} transitions a history")
     curve, numbers = description.learning_curve, description.episode_numbers
     marks = sorted({round(share * (len(curve) - 1)) for share in (0, 0.25, 0.5, 0.75, 1)})
@@ -134,12 +138,13 @@ def _describe(store: HistoryStore, family: TaskFamily, returns: NDArray[np.float
 
 def _draw(description: Description, title: str, path: Path) -> None:
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     numbers, curve = description.episode_numbers, description.learning_curve
     figure = Figure(figsize=(7.2, 4.2), dpi=160, layout="constrained")
     axes = figure.add_subplot()
     axes.fill_between(numbers, *description.quartiles, color="#2f6db5", alpha=0.16, linewidth=0)
-    axes.plot(numbers, curve, color="#2f6db5", linewidth=2.2)
+    axes.plot(numbers, curve, color="#2f6db5", linewidth=2.2, marker="o" if len(numbers) <= FEW else None)
     for value, label in ((description.optimum, "task-known optimum"), (description.random, "random policy")):
         if np.isnan(value):
             continue
@@ -149,11 +154,12 @@ def _draw(description: Description, title: str, path: Path) -> None:
             textcoords="offset points", ha="right", color="#5b6068", fontsize=9,
         )  # fmt: skip
     axes.set_title(f"How the source learned: {title}", loc="left", fontsize=12, fontweight="bold")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("the learner's episode")
     axes.set_ylabel("return (mean, middle half of the histories)")
     axes.spines[["top", "right"]].set_visible(False)
     axes.margins(x=0.01)
     axes.grid(axis="y", color="#e6e8eb", linewidth=0.8)
     axes.set_axisbelow(True)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
+    with whole_file(path) as temporary:
+        figure.savefig(temporary, format=path.suffix[1:] or "png")

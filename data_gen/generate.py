@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 
 from icrl.config import config_to_dict, first_difference, load_config, parse_command, save_config
 from icrl.errors import DatasetError, UsageError
+from icrl.files import check_out, size_in_words
 from icrl.own_code import own_code_fails_in_one_line
 from icrl.progress import progress
 
@@ -65,6 +66,11 @@ class GenerateConfig:
         ):  # fmt: skip
             if getattr(self, name) < least:
                 raise UsageError(f"{name} is {getattr(self, name)}: expected at least {least}")
+        if self.keep_every >= self.episodes > 1:
+            raise UsageError(
+                f"keep_every is {self.keep_every}, episodes {self.episodes}: only the first one would be recorded, "
+                "and nothing of what is learned; lower keep_every or raise episodes"
+            )
 
 
 @dataclass(frozen=True)
@@ -108,8 +114,7 @@ def generate(
         overrides: fields of the config; dotted ones as `**{"family_options.size": 7}`.
 
     Raises:
-        UsageError: for a config that is wrong, or an `out` that is in use.
-        DatasetError: where `out` holds data of another config.
+        UsageError: for a config that is wrong, or an `out` that is in use or holds data of another config.
     """
     config, out = load_config(GenerateConfig, config, overrides), Path(out)
     provenance, split = _resolve(config)
@@ -157,7 +162,7 @@ def generate(
     # 3. The listing, which makes it a dataset.
     list_shards(out, num_shards)
     size = sum(path.stat().st_size for path in out.glob("*.arrow"))
-    print(f"{out}: {num_histories:,} histories of {len(tasks):,} {config.split} tasks, {size / 1e6:,.1f} MB")
+    print(f"{out}: {num_histories:,} histories of {len(tasks):,} {config.split} tasks, {size_in_words(size)}")
     return out
 
 
@@ -291,8 +296,7 @@ def _is_complete(out: Path, config: GenerateConfig, provenance, resume: bool) ->
     from icrl.provenance import PROVENANCE_FILE, read_provenance
     from icrl.store_writer import listed_shards
 
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"{out} is a file: give --out a folder that is new or empty")
+    check_out(out)
     if not out.is_dir() or not any(out.iterdir()):
         return False
     if not (out / CONFIG_FILE).is_file():
@@ -307,12 +311,12 @@ def _is_complete(out: Path, config: GenerateConfig, provenance, resume: bool) ->
         raise UsageError(f"{out} {state}: go on with --resume, or give --out another folder")
     ours, theirs = (_identity(c) for c in (config, load_config(GenerateConfig, out / CONFIG_FILE)))
     if difference := first_difference(theirs, ours):
-        raise DatasetError(f"{out} was recorded with another config ({difference}): give --out another folder")
+        raise UsageError(f"{out} was recorded with another config ({difference}): give --out another folder")
     # The same config under a release that defines the family or the learner's defaults otherwise is not the same data.
     if (out / PROVENANCE_FILE).is_file():
         then, now = (json.loads(json.dumps(asdict(p))) for p in (read_provenance(out), provenance))
         if difference := first_difference(then, now):
-            raise DatasetError(f"{out} was recorded by another release ({difference}): give --out another folder")
+            raise UsageError(f"{out} was recorded by another release ({difference}): give --out another folder")
     return complete
 
 
@@ -352,11 +356,13 @@ def _print_plan(plan: _Plan, provenance, show: Callable[[str], None] = print) ->
     lived = plan.num_histories * config.episodes * provenance.horizon
     there = sum(plan.shard_path(shard).exists() for shard in range(plan.num_shards))
     left = f"; {there} of {plan.num_shards} shards are there" if there else ""
-    show(f"would record into {plan.out} (nothing is written now){left}")
+    show(f"would record into {plan.out}{left}")
     show(f"  family     {provenance.family}@{provenance.family_version} {provenance.family_options}")
     show(f"  learner    {provenance.learner} {provenance.learner_options}")
     show(f"  histories  {plan.num_histories:,}: {plan.num_tasks:,} {config.split} tasks × {config.histories_per_task}")
     show(f"  episodes   {config.episodes:,} a history, {kept:,} recorded, of at most {provenance.horizon} steps")
     show(f"  lived      at most {lived:,} transitions")
-    show(f"  size       at most {_bytes_estimate(plan, provenance) / 1e6:,.1f} MB in {plan.num_shards:,} shards")
+    size = size_in_words(_bytes_estimate(plan, provenance))
+    show(f"  size       at most {size} in {plan.num_shards:,} shard{'s' if plan.num_shards > 1 else ''}")
     show("  files      config.yaml, provenance.json, tasks.parquet, data-*.arrow, dataset_info.json, state.json")
+    show("nothing was written (--dry-run)")

@@ -6,6 +6,7 @@ and the measures; 5. the files, `summary.json` last: a folder without it is not 
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from hashlib import file_digest
 from pathlib import Path
@@ -21,7 +22,7 @@ from icrl.eval.config import EMPTY_PROMPT, EvaluateConfig
 from icrl.eval.measures import comparable, has_regret, pull_regret
 from icrl.eval.rollout import Agent, Lane, Rollout, rollout
 from icrl.eval.summary import Evaluation, in_seeds, make_summary
-from icrl.files import commit, temporary_name, write_json
+from icrl.files import check_out, whole_file, write_json
 from icrl.progress import progress
 from icrl.provenance import PROVENANCE_FILE, Provenance, read_provenance, read_split
 from icrl.tasks import SPLIT_NAMES, Anchors, Task, TaskFamily
@@ -63,6 +64,8 @@ def evaluate(
     out = Path(out)
 
     # 1. The run.
+    if not run.is_dir():
+        raise UsageError(f"{run} is not there: expected a run folder made by `icrl train`")
     provenance = read_provenance(run)
     family = provenance.make_family()
     tasks = _tasks(run, settings, provenance)
@@ -156,8 +159,7 @@ def _finished(out: Path, config: EvaluateConfig, model: dict[str, Any], resume: 
     Raises:
         UsageError: where `out` is something else, or holds an evaluation that this one would overwrite.
     """
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"{out} is a file: give --out a folder")
+    check_out(out)
     if (out / PROVENANCE_FILE).exists():
         raise UsageError(f"{out} holds a dataset or a run, not an evaluation: give --out a folder of its own")
     if not (out / SUMMARY_FILE).exists():
@@ -172,7 +174,9 @@ def _finished(out: Path, config: EvaluateConfig, model: dict[str, Any], resume: 
             f"{out / SUMMARY_FILE} is not one of ours, or damaged: give another --out, or remove it"
         ) from None
     before = load_config(EvaluateConfig, out / CONFIG_FILE)
-    difference = first_difference(config_to_dict(before), config_to_dict(config))
+    # The same numbers come from any number of processes.
+    then, now = (config_to_dict(replace(c, workers=1)) for c in (before, config))
+    difference = first_difference(then, now)
     if difference is None and digest != model["sha256"]:
         difference = "the model was another one"
     if difference is not None:
@@ -203,6 +207,7 @@ def _plan(
         f"would evaluate {run} on {len(tasks)} {config.split} tasks of {family.label}, {in_seeds(config.seeds)} each: "
         f"{lanes:,} lanes of {config.episodes} episodes, at most {plan['env_steps_at_most']:,} steps{source}",
         f"would write to {out}: {', '.join(plan['files'])}",
+        "nothing was written (--dry-run)",
     )
     return plan
 
@@ -301,12 +306,8 @@ def _write_scores(evaluation: Evaluation, path: Path) -> None:
             "normalised": evaluation.normalised.ravel() if evaluation.anchors.known else [None] * seed.size,
         }
     )
-    temporary = temporary_name(path)
-    try:
+    with whole_file(path) as temporary:
         pq.write_table(table, temporary)
-        commit(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _last_line(summary: dict[str, Any], out: Path) -> str:

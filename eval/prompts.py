@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from icrl.config import first_difference
-from icrl.errors import DatasetError
+from icrl.errors import UsageError
 from icrl.history import LearningHistory
 from icrl.provenance import Provenance
 from icrl.spaces import describe_space
@@ -35,7 +35,8 @@ def read_prompts(
         episodes: only the last so many episodes of each history; None for all of them.
 
     Raises:
-        DatasetError: where the dataset is not whole, is of other spaces or another family, or lacks a task.
+        UsageError: where the dataset is of other spaces or another family, or lacks a task.
+        DatasetError: where it is not whole.
     """
     store = HistoryStore.open(path)
     _check_alike(path, store.provenance, provenance)
@@ -45,7 +46,7 @@ def read_prompts(
         rows.setdefault(params[task_id], []).append(row)
     missing = [task for task in tasks if _key(task) not in rows]
     if missing:
-        raise DatasetError(
+        raise UsageError(
             f"{path} has no history of {len(missing)} of the {len(tasks)} {split} tasks, such as task "
             f"{missing[0].id} {json.dumps(missing[0].params)}; its histories are of the "
             f"{store.provenance.recorded_split} split: record them with `icrl generate --split {split}`"
@@ -72,21 +73,21 @@ def _check_alike(path: str | Path, prompt: Provenance, trained: Provenance) -> N
     for what in ("observation_space", "action_space"):
         got, expected = getattr(prompt, what), getattr(trained, what)
         if got != expected:
-            raise DatasetError(
+            raise UsageError(
                 f"{path} has the {what.replace('_', ' ')} {describe_space(got)}, the model was trained on "
                 f"{describe_space(expected)}: take the prompt from data of {trained.family}"
             )
     if prompt.family != trained.family:
-        raise DatasetError(
+        raise UsageError(
             f"{path} is of {prompt.family}, the model was trained on {trained.family}: "
             f"take the prompt from data of {trained.family}"
         )
     for what in ("family_version", "horizon"):
         got, expected = getattr(prompt, what), getattr(trained, what)
         if got != expected:
-            raise DatasetError(f"{path} has {what} {got}, the model was trained with {expected}: {AGAIN}")
+            raise UsageError(f"{path} has {what} {got}, the model was trained with {expected}: {AGAIN}")
     ours, theirs = (
         {name: value for name, value in p.family_options.items() if name not in SPLIT_NAMES} for p in (prompt, trained)
     )
     if difference := first_difference(theirs, ours):
-        raise DatasetError(f"{path} is of {prompt.family} with other options ({difference}): {AGAIN}")
+        raise UsageError(f"{path} is of {prompt.family} with other options ({difference}): {AGAIN}")

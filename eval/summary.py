@@ -188,7 +188,7 @@ def in_seeds(count: int) -> str:
 
 def of_the_way(summary: dict[str, Any]) -> str:
     """The last five episodes as a percentage of the way from random actions to the optimum, which is known."""
-    return f"{summary['normalised']['last5']['mean']:.0%}"
+    return f"{round(100 * summary['normalised']['last5']['mean'])}%"  # An integer, since "-0%" is no number.
 
 
 def number(value: float, scale: float | None = None) -> str:

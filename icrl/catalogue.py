@@ -90,6 +90,7 @@ def short_space(space: str) -> str:
 def main(argv: Sequence[str]) -> int:
     """Prints the catalogue, or describes one family; `--json` prints JSON instead."""
     from icrl.cli import UsageParser, family_options
+    from icrl.config import preset_names
 
     parser = UsageParser(prog="icrl tasks", description=__doc__.partition("\n")[0])
     parser.add_argument("family", nargs="?", metavar="FAMILY", help="only this one, described afresh: a name or place")
@@ -99,6 +100,9 @@ def main(argv: Sequence[str]) -> int:
     options = family_options(arguments.option)
     if options and not arguments.family:
         parser.error("--option needs the FAMILY that it is of")
+    for command, config_class in _stages():
+        if arguments.family in preset_names(config_class):
+            parser.error(f"{arguments.family} is a preset of `icrl {command} --config`, not a family")
     families = [describe_family(arguments.family, options)] if arguments.family else catalogue()
     if arguments.json:
         print(json.dumps(families, indent=2))

@@ -25,6 +25,11 @@ COMMANDS = {
 }
 
 
+FULL = (errno.ENOSPC, errno.EDQUOT)
+BARRED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EISDIR)
+"""Errors of the system that a user can mend: a disk that is full, a path that is closed to them or not there."""
+
+
 class UsageParser(ArgumentParser):
     """For the commands without a config: a wrong line raises UsageError, as it does in those with one."""
 
@@ -88,14 +93,13 @@ def run_main(main_function: Callable[[Sequence[str]], int | None], argv: Sequenc
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+        if error.errno not in FULL + BARRED:
             raise
         where = f" at {error.filename}" if error.filename else ""
-        print(
-            f"icrl: cannot write{where}: {error.strerror}; free some space or give another --out, "
-            "then go on with --resume",
-            file=sys.stderr,
-        )
+        what = "free some space, then go on with --resume; or give another --out"
+        if error.errno in BARRED:
+            what = "give another path, or mend its rights"
+        print(f"icrl: cannot read or write{where}: {error.strerror}; {what}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("\nicrl: stopped; go on with the same command and --resume", file=sys.stderr)

@@ -23,6 +23,8 @@ from icrl.files import write_atomically
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
 
 Config = TypeVar("Config")
+KINDS = {"int": "an integer", "float": "a number", "bool": "true or false", "str": "text"}
+"""Of values, as a message says them."""
 
 
 def load_config(
@@ -61,10 +63,8 @@ def parse_command(
     """
     source = _flag_value(argv, "--config")
     values = _read_source(config_class, source)
-    # Taken off the line here: the parser has a flag of that name of its own, which prints what is not resolved yet.
-    tokens = [token for token in argv if token != "--print_config"]
-    arguments, config = _parse(config_class, values, str(source), tokens, prog, description, add_arguments)
-    if len(tokens) < len(argv):
+    arguments, config = _parse(config_class, values, str(source), list(argv), prog, description, add_arguments)
+    if "--print_config" in argv:
         print(yaml.safe_dump(config_to_dict(config), sort_keys=False), end="")
         raise SystemExit(0)
     return arguments, config
@@ -153,14 +153,20 @@ def _parse(
     keys = [action.dest for action in parser._actions if action.dest not in own]
     flags = [option for action in parser._actions for option in action.option_strings]
     from_file = [_token(key, value) for key, value in _flatten(values, keys, origin)]
+    if "--print_config" in tokens:
+        for action in parser._actions:  # What a config does not hold need not be known to print it.
+            if action.dest in own:
+                action.required, action.nargs = False, action.nargs if action.option_strings else "?"
     if help_asked := {"-h", "--help"} & set(tokens):
         tokens = list(help_asked)
+    # The parser has a flag of that name of its own, which prints what is not resolved yet.
+    tokens = [token for token in tokens if token != "--print_config"]
     try:
         namespace = parser.parse_args(from_file + tokens)
         instance = parser.instantiate(namespace)
     except ArgumentError as error:
         message = _one_line(str(error), flags)
-        missing = message.rpartition(": ")[2].split(", ")
+        missing = message.rpartition(": ")[2].replace("--", "").split(", ")
         if "are required" in message and not values and any(key in keys for key in missing):
             message += f"; give --config with one of the presets {', '.join(preset_names(config_class))}, or a file"
         raise UsageError(message) from None
@@ -204,5 +210,14 @@ def _one_line(message: str, flags: list[str]) -> str:
         flag = unknown.partition("=")[0]
         return f"unknown argument {unknown}{did_you_mean(flag, flags)}; see --help"
     if found := re.search(r'Parser key "(.+?)": (.*)', text):
-        return f"--{found[1]}: {found[2]}".replace("<class '", "").replace("'>", "").replace("typing.", "")
+        told = re.sub(r"<class '(\w+)'>", r"\1", found[2]).replace("typing.", "")
+        told = re.sub(r"Expected a Literal\[(.*?)\]", r"Expected one of \1", told)
+        for kind, words in KINDS.items():
+            told = told.replace(f"Expected a {kind}.", f"Expected {words}.")
+        return f"--{found[1]}: {told}"
+    if found := re.search(r"arguments are required: (.*)", text):
+        names = (
+            name if name not in {flag.lstrip("-") for flag in flags} else f"--{name}" for name in found[1].split(", ")
+        )
+        return f"the following arguments are required: {', '.join(names)}"
     return text

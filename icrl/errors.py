@@ -24,7 +24,7 @@ class DatasetError(IcrlError):
 
 
 class CheckpointError(IcrlError):
-    """A run or checkpoint that is missing, half-written, or was made from another config."""
+    """A run or checkpoint that is missing, half-written or damaged."""
 
 
 class TrainingError(IcrlError):

@@ -1,10 +1,15 @@
 """Writing so that a kill at any moment leaves either the old file or the new one, never half of one."""
 
+import errno
 import json
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+from icrl.errors import UsageError
 
 
 def sync(path: Path) -> None:
@@ -45,17 +50,48 @@ def temporary_name(final: Path) -> Path:
     return final.with_name(f".{final.name}.partial-{os.getpid()}")
 
 
-def write_atomically(path: Path, content: str | bytes) -> None:
-    """Writes a whole file, or leaves what was there (also where the disk is full)."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Gives a name to write a file under, which becomes `path` at the end; an error leaves what was there.
+
+    Raises:
+        OSError: with `path` as its file name, which the message of a library that writes may lack.
+    """
     temporary = temporary_name(path)
     try:
-        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
         commit(temporary, path)
+    except OSError as error:
+        code = errno.ENOTDIR if error.errno == errno.EEXIST else error.errno
+        raise OSError(code, os.strerror(code), str(path)) if code else error from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Writes a whole file, or leaves what was there (also where the disk is full)."""
+    with whole_file(path) as temporary:
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
 def write_json(path: Path, value: Any) -> None:
     """`value` as indented JSON, written atomically; refuses NaN, which is not JSON."""
     write_atomically(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def check_out(out: Path) -> None:
+    """Raises UsageError where a command cannot write into the folder `out`, which may be still to be made."""
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"--out {out} is a file: expected a folder, or a name for a new one")
+    there = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
+    if not there.is_dir():
+        raise UsageError(f"--out {out} cannot be made: {there} is a file; give another folder")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise UsageError(f"--out {out} cannot be written: {there} lets this user write nothing; give another folder")
+
+
+def size_in_words(count: float) -> str:
+    """A number of bytes: "3.1 MB", "40 kB"."""
+    return f"{count / 1e6:,.1f} MB" if count >= 1e5 else f"{count / 1e3:,.0f} kB"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from icrl.errors import DatasetError, UsageError
-from icrl.files import commit, temporary_name, write_json
+from icrl.files import whole_file, write_json
 from icrl.tasks import SPLIT_NAMES, Split, Task
 
 if TYPE_CHECKING:
@@ -76,9 +76,8 @@ def write_provenance(folder: Path, provenance: Provenance, split: Split) -> None
             "params": [json.dumps(task.params) for _, task in rows],
         }
     )
-    temporary = temporary_name(folder / TASKS_FILE)
-    pq.write_table(table, temporary)
-    commit(temporary, folder / TASKS_FILE)
+    with whole_file(folder / TASKS_FILE) as temporary:
+        pq.write_table(table, temporary)
     write_json(folder / PROVENANCE_FILE, asdict(provenance))
 
 

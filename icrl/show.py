@@ -9,7 +9,7 @@ import numpy as np
 from icrl.envs import make_family
 from icrl.envs.episodes import policy_history, uniform_policy
 from icrl.errors import UsageError
-from icrl.files import commit, temporary_name
+from icrl.files import whole_file
 from icrl.tasks import ReferencePolicy, Task, TaskFamily, check_count, task_name
 
 if TYPE_CHECKING:
@@ -63,14 +63,9 @@ def show(
     if not chosen:
         raise UsageError(f"{made.name} has no {split} tasks with these options: choose another split")
     figure = _figure(made, chosen, split, kind, episodes or (PULLS if made.horizon == 1 else 1), seed)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = temporary_name(out)
-    try:
+    with whole_file(out) as temporary:
         cut = {"bbox_inches": "tight", "pad_inches": 0.06}  # Long captions stand beyond the figure's edge.
         figure.savefig(temporary, format=out.suffix[1:], dpi=160, facecolor="white", **cut)
-        commit(temporary, out)
-    finally:
-        temporary.unlink(missing_ok=True)
     return out
 
 

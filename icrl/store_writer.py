@@ -5,7 +5,6 @@ are whole: no listing, no dataset. Shards are named by their number, so that a r
 """
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from icrl.errors import DatasetError
-from icrl.files import commit, temporary_name, write_json
+from icrl.files import whole_file, write_json
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -62,16 +61,12 @@ def write_shard(path: Path, columns: HistoryColumns) -> None:
     import pyarrow as pa
 
     batch = _record_batch(columns)
-    temporary = temporary_name(path)
-    try:
-        with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_stream(sink, batch.schema) as writer:
-            writer.write_batch(batch)
-        commit(temporary, path)
-    except OSError as error:
-        # Arrow's own message names no file.
-        raise OSError(error.errno, os.strerror(error.errno), str(path)) if error.errno else error from None
-    finally:
-        temporary.unlink(missing_ok=True)
+    with (
+        whole_file(path) as temporary,
+        pa.OSFile(str(temporary), "wb") as sink,
+        pa.ipc.new_stream(sink, batch.schema) as writer,
+    ):
+        writer.write_batch(batch)
 
 
 def list_shards(folder: Path, num_shards: int) -> None:

@@ -221,7 +221,8 @@ class TaskFamily(ABC):
     def check_policy_kind(self, kind: str) -> None:
         """Raises UsageError for a kind of reference policy that the family does not have."""
         if kind not in self.policy_kinds:
-            choices = f"choose from {', '.join(self.policy_kinds)}" if self.policy_kinds else "it has none"
+            kinds = ", ".join(self.policy_kinds)
+            choices = f"choose from {kinds}" if kinds else "it states no policy_kinds"
             raise UsageError(f"{self.name} has no reference policy {kind!r}; {choices}")
 
     @property

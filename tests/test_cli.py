@@ -11,7 +11,7 @@ import pytest
 from icrl import cli, progress
 from icrl.envs import FAMILIES
 from icrl.errors import DatasetError, UsageError
-from icrl.files import write_atomically
+from icrl.files import size_in_words, write_atomically
 
 
 def test_help_lists_every_command_and_unknown_ones_exit_with_2(capsys):
@@ -116,6 +116,27 @@ def test_a_plug_in_that_fails_does_not_hide_the_others(monkeypatch, capsys):
     out, err = capsys.readouterr()
     assert "dark-room@1" in out
     assert "broken-plug-in cannot be described: broken-plug-in cannot be made: ZeroDivisionError" in err
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_anything_else(tmp_path, capsys):
+    """Kills: a dry run that promises what fails, a traceback from below a file, a picture nobody can write."""
+    (tmp_path / "file").write_text("")
+    below = str(tmp_path / "file" / "x")
+    assert cli.main(["generate", "--config", "dark-room-q-learning", "--dry-run", "--out", below]) == 2
+    assert "file is a file; give another folder" in capsys.readouterr().err
+    assert cli.main(["show", "dark-room", "--out", f"{below}.png"]) == 1
+    assert "cannot read or write" in capsys.readouterr().err
+
+
+def test_a_presets_name_is_not_taken_for_a_mistyped_family(capsys):
+    """Kills: `icrl tasks ad-small`, a name that `icrl tasks` lists, answered with another family's."""
+    assert cli.main(["tasks", "ad-small"]) == 2
+    assert "ad-small is a preset of `icrl train --config`" in capsys.readouterr().err
+
+
+def test_sizes_are_never_nothing():
+    """Kills: "0.0 MB" of a dataset that is there."""
+    assert [size_in_words(count) for count in (4_000, 99_000, 3_140_000)] == ["4 kB", "99 kB", "3.1 MB"]
 
 
 def test_a_reader_who_has_seen_enough():

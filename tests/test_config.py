@@ -65,10 +65,10 @@ def test_the_saved_config_reads_back_equal(tmp_path):
     ("argv", "message"),
     [
         (["--family", "g", "--inner.dept", "4"], r"unknown argument --inner.dept \(did you mean '--inner.depth'\?\)"),
-        (["--family", "g", "--inner.depth", "four"], "--inner.depth: Expected a int. Got value: four"),
+        (["--family", "g", "--inner.depth", "four"], "--inner.depth: Expected an integer. Got value: four"),
         (["--family", "g", "--inner.depth", "0"], "depth is 0: expected at least 1"),
         (["--family", "g", "--inner.schedule", "linear"], "--inner.schedule: .*'wsd', 'cosine'"),
-        (["--seed", "1"], "required: family; give --config with one of the presets ad-"),
+        (["--seed", "1"], "required: --family; give --config with one of the presets ad-"),
         (["--config", "ad-smal"], "unknown config 'ad-smal'.*did you mean 'ad-small'"),
         (["--config", "missing.yaml"], "missing.yaml cannot be read"),
         (["--family", "g", "--seed"], "--seed: expected one argument"),
@@ -88,7 +88,7 @@ def test_a_wrong_line_is_one_line_of_help(argv, message):
         ("family: g\nsead: 4\n", "unknown key 'sead'.*did you mean 'seed'"),
         ("- family\n", "holds a list: expected keys and values"),
         ("family: [\n", "not valid YAML"),
-        ("family: g\nseed: x\n", "--seed: Expected a int"),
+        ("family: g\nseed: x\n", "--seed: Expected an integer"),
     ],
 )
 def test_a_wrong_file_names_the_key_and_its_neighbour(tmp_path, text, message):
@@ -100,9 +100,15 @@ def test_a_wrong_file_names_the_key_and_its_neighbour(tmp_path, text, message):
 
 
 def test_print_config_prints_what_would_run(capsys):
-    """Kills: a printed config that is not the resolved one, or holds flags that are no part of it."""
+    """Kills: a printed config that is not the resolved one, or holds flags that are no part of it, or needs them."""
+
+    def add_arguments(parser):
+        parser.add_argument("run")
+        parser.add_argument("--out", required=True)
+
+    argv = ["--family", "g", "--inner.depth", "9", "--print_config"]
     with pytest.raises(SystemExit) as stop:
-        parse("--family", "g", "--inner.depth", "9", "--print_config", "--out", "x")
+        parse_command("icrl stage", "A stage.", Stage, argv, add_arguments)
     assert stop.value.code == 0
     assert yaml.safe_load(capsys.readouterr().out) == config_to_dict(Stage("g", inner=Inner(9)))
 

@@ -81,7 +81,7 @@ def test_sharded_runs_learn_the_same_and_resume(launch, tiny_data, alone, tmp_pa
     for path in (out / "model", out / "checkpoints" / "step-00000006"):
         subprocess.run(["rm", "-r", path], check=True)
     refused = run(tiny_data, out, "--resume")
-    assert refused.returncode == 1
+    assert refused.returncode == 2
     assert "resume with the --launch and --num-processes of the first run" in refused.stderr
     again = run(tiny_data, out, *processes, "--resume")
     assert again.returncode == 0, again.stderr

@@ -13,7 +13,7 @@ from icrl.cli import main
 from icrl.data_gen.generate import generate
 from icrl.envs.bandit import Bandit
 from icrl.envs.dark_room import DarkRoom
-from icrl.errors import CheckpointError, DatasetError, UsageError
+from icrl.errors import CheckpointError, UsageError
 from icrl.eval.evaluate import evaluate
 from icrl.models.config import InContextConfig
 from icrl.models.options import ModelOptions
@@ -179,7 +179,7 @@ def test_complete_and_half_written_folders(room, tmp_path, capsys):
     with pytest.raises(UsageError, match="already holds an evaluation"):
         evaluate(room[0], out, **QUICK)
     capsys.readouterr()
-    assert evaluate(room[0], out, resume=True, **QUICK) == summary
+    assert evaluate(room[0], out, resume=True, **QUICK, workers=2) == summary, "the numbers are those of any number"
     first, last = capsys.readouterr().out.splitlines()
     assert "complete" in first
     assert last.startswith(summary["result"])
@@ -214,7 +214,7 @@ def test_mistakes_are_one_line(room, tmp_path, capsys):
         assert message in error
         assert error.count("\n") == 1
     assert main(["evaluate", str(tmp_path / "no-run")]) == 2
-    assert "expected a folder made by" in capsys.readouterr().err
+    assert "expected a run folder made by" in capsys.readouterr().err
 
 
 def test_a_model_of_other_spaces_than_its_provenance(room, bandit, tmp_path):
@@ -231,7 +231,7 @@ def test_a_prompted_evaluation(room, tmp_path):
     data = make_data(tmp_path, ROOM, split="test", histories_per_task=2)
     prompted = evaluate(room[0], tmp_path / "eval", prompt=str(data), prompt_episodes=2, **QUICK)
     assert "first episode after the prompt" in prompted["result"]
-    with pytest.raises(DatasetError, match="icrl generate --split test"):
+    with pytest.raises(UsageError, match="icrl generate --split test"):
         evaluate(room[0], tmp_path / "other", prompt=str(room[1]), **QUICK)
 
 

@@ -13,7 +13,8 @@ import pytest
 
 from icrl import cli
 from icrl.data_gen.generate import GenerateConfig, generate
-from icrl.errors import DatasetError, UsageError
+from icrl.errors import UsageError
+from icrl.files import commit
 
 SMALL = {"histories_per_task": 2, "episodes": 20, "keep_every": 5, "histories_per_shard": 25}
 
@@ -65,7 +66,9 @@ def test_refusals_name_the_cause_and_write_nothing(tmp_path, capsys):
     before = contents(out)
     with pytest.raises(UsageError, match="holds a dataset: go on with --resume"):
         generate("dark-room-q-learning", out, **SMALL)
-    with pytest.raises(DatasetError, match="seed was 0, now 1"):
+    with pytest.raises(UsageError, match="keep_every is 5, episodes 4: only the first one would be recorded"):
+        generate("dark-room-q-learning", tmp_path / "one", **SMALL | {"episodes": 4})
+    with pytest.raises(UsageError, match="seed was 0, now 1"):
         generate("dark-room-q-learning", out, resume=True, seed=1, **SMALL)
     assert contents(out) == before
     capsys.readouterr()
@@ -104,7 +107,7 @@ def test_a_full_disk_is_one_line_and_no_dataset(tmp_path, monkeypatch, capsys):
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
     monkeypatch.setattr("icrl.store_writer.write_shard", full)
-    arguments = ["--config", "dark-room-q-learning", "--histories_per_task=1", "--episodes=2", "--workers=1"]
+    arguments = ["--config", "dark-room-q-learning", "--episodes=2", "--keep_every=1", "--workers=1"]
     assert cli.main(["generate", *arguments, "--out", str(tmp_path / "data")]) == 1
     assert "No space left on device" in capsys.readouterr().err
     assert not (tmp_path / "data" / "state.json").exists()
@@ -115,9 +118,11 @@ def test_the_disk_filling_up_names_the_file_and_leaves_no_part_of_it(tmp_path, m
     import errno
 
     def full(temporary, final):
+        if final.suffix != ".arrow":
+            return commit(temporary, final)
         raise OSError(errno.ENOSPC, "Error writing bytes to file. Detail: [errno 28] No space left on device")
 
-    monkeypatch.setattr("icrl.store_writer.commit", full)
+    monkeypatch.setattr("icrl.files.commit", full)
     with pytest.raises(OSError, match=r"No space left on device: .*data-00000-of-00005.arrow"):
         generate("dark-room-q-learning", tmp_path / "data", workers=1, **SMALL)
     assert not list(tmp_path.glob("data/*data-*"))
@@ -252,7 +257,7 @@ def test_a_resume_under_another_definition_of_the_family_is_refused(tmp_path):
     values = json.loads((out / "provenance.json").read_text())
     (out / "provenance.json").write_text(json.dumps({**values, "family_version": 7}))
     (out / "state.json").unlink()
-    with pytest.raises(DatasetError, match=r"another release \(family_version was 7, now \d"):
+    with pytest.raises(UsageError, match=r"another release \(family_version was 7, now \d"):
         generate("dark-room-q-learning", out, resume=True, **SMALL)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from icrl.data_gen.generate import generate
-from icrl.errors import DatasetError
+from icrl.errors import UsageError
 from icrl.eval.prompts import read_prompts
 from icrl.provenance import read_provenance, read_split
 
@@ -53,17 +53,17 @@ def test_what_does_not_fit_is_refused(data, tmp_path):
     provenance, tasks = read_provenance(data), read_split(data).test
     options = {"provenance": provenance, "tasks": tasks, "seeds": 1, "split": "test"}
     wider = make_data(tmp_path / "wider", family_options={**OPTIONS, "size": 5})
-    with pytest.raises(DatasetError, match=r"MultiDiscrete\(5, 5\).*MultiDiscrete\(4, 4\)"):
+    with pytest.raises(UsageError, match=r"MultiDiscrete\(5, 5\).*MultiDiscrete\(4, 4\)"):
         read_prompts(wider, **options)
     other = make_data(tmp_path / "other", family="dark-room-dpt")
-    with pytest.raises(DatasetError, match="dark-room-dpt"):
+    with pytest.raises(UsageError, match="dark-room-dpt"):
         read_prompts(other, **options)
     later = make_data(tmp_path / "later", family_options={**OPTIONS, "horizon": 7})
-    with pytest.raises(DatasetError, match="horizon 7, the model was trained with 6"):
+    with pytest.raises(UsageError, match="horizon 7, the model was trained with 6"):
         read_prompts(later, **options)
     once = make_data(tmp_path / "once", family_options={**OPTIONS, "reward": "once"})
-    with pytest.raises(DatasetError, match=r"other options \(reward was 'dense', now 'once'\)"):
+    with pytest.raises(UsageError, match=r"other options \(reward was 'dense', now 'once'\)"):
         read_prompts(once, **options)
     train = make_data(tmp_path / "train", split="train")
-    with pytest.raises(DatasetError, match=r"no history of 3 of the 3 test tasks.*icrl generate --split test"):
+    with pytest.raises(UsageError, match=r"no history of 3 of the 3 test tasks.*icrl generate --split test"):
         read_prompts(train, **options)

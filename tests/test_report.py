@@ -174,6 +174,8 @@ def test_in_words():
         "On 16 tasks it never saw, with no weight update, the frozen model earned 0.6 in its first episode and 15.7 "
         "in its last five, 95% of the way from random actions (0.2) to the optimum (16.4)."
     )
+    nothing = {"last5": {"mean": -0.001}}
+    assert "in its last five, 0% of the way" in in_words(summary | {"normalised": nothing})
     assert "in its last two, 95%" in in_words(summary | {"episodes": 2})
 
 

@@ -108,11 +108,11 @@ def test_a_complete_run_is_left_alone(finished, tiny_data, capsys):
 
 def test_another_config_or_other_data_are_named(finished, tiny_data, tmp_path):
     """Kills: a resume that mixes two configs, or two datasets, into one model."""
-    with pytest.raises(CheckpointError, match=r"train\.learning_rate was 0\.001, now 0\.01"):
+    with pytest.raises(UsageError, match=r"train\.learning_rate was 0\.001, now 0\.01"):
         icrl.train(None, tiny_data, finished, resume=True, **TINY, **NOISE, **{"train.learning_rate": 0.01})
     other = icrl.generate("bandit-ucb", tmp_path / "other", episodes=3, histories_per_task=1, workers=1,
                           **{"family_options": {"train": 3}})  # fmt: skip
-    with pytest.raises(CheckpointError, match="trained on other data: family was 'dark-room', now"):
+    with pytest.raises(UsageError, match="trained on other data: family was 'dark-room', now"):
         icrl.train(None, other, finished, resume=True, **TINY, **NOISE)
 
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from icrl.errors import CheckpointError
+from icrl.errors import CheckpointError, UsageError
 from icrl.files import commit, write_json
 
 FOLDER = "checkpoints"
@@ -71,7 +71,7 @@ def launch_of(accelerator: Any) -> dict[str, Any]:
 
 
 def read_state(checkpoint: Path, accelerator: Any) -> dict[str, Any]:
-    """The checkpoint's `state.json`; raises CheckpointError where processes like these cannot load it."""
+    """The checkpoint's `state.json`; raises UsageError where it is of other processes, CheckpointError if damaged."""
     try:
         state = json.loads((checkpoint / STATE_FILE).read_text())
     except (OSError, ValueError) as error:
@@ -79,7 +79,7 @@ def read_state(checkpoint: Path, accelerator: Any) -> dict[str, Any]:
     now = launch_of(accelerator)
     then = {key: state.get(key) for key in now}
     if then != now and not {then["distributed_type"], now["distributed_type"]} <= set(REPLICATED):
-        raise CheckpointError(
+        raise UsageError(
             f"{checkpoint} was written by {_words(then)}, these are {_words(now)}: sharded checkpoints load only as "
             "they were written, so resume with the --launch and --num-processes of the first run"
         )

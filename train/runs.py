@@ -16,7 +16,7 @@ from transformers.utils import logging
 
 from icrl.config import config_to_dict, first_difference, save_config
 from icrl.errors import CheckpointError, DatasetError, UsageError
-from icrl.files import commit
+from icrl.files import check_out, commit, size_in_words
 from icrl.models.config import InContextConfig
 from icrl.models.methods import METHODS
 from icrl.models.transformer import InContextTransformer
@@ -93,7 +93,7 @@ def describe(plan: Plan) -> str:
     windows, length = len(plan.windows.index), min(length, plan.longest)
     seen = options.steps * options.batch_size
     held = 0 if plan.held_out is None else len(plan.held_out.histories)
-    megabytes = 4 * parameters / 1e6
+    size = 4 * parameters
     kept = min(options.keep_checkpoints, math.ceil(options.steps / max(options.checkpoint_every, 1)))
     lines = [
         f"model        {parameters:,} parameters",
@@ -107,8 +107,8 @@ def describe(plan: Plan) -> str:
     if found := checkpoints.checkpoints_of(plan.out):
         lines.insert(0, f"goes on      from {found[-1]}")
     if options.checkpoint_every:
-        lines.append(f"             {plan.out / checkpoints.FOLDER}: {kept} of about {3 * megabytes:.1f} MB")
-    lines.append(f"             {plan.out / MODEL_FOLDER}: about {megabytes:.1f} MB")
+        lines.append(f"             {plan.out / checkpoints.FOLDER}: {kept} of about {size_in_words(3 * size)}")
+    lines.append(f"             {plan.out / MODEL_FOLDER}: about {size_in_words(size)}")
     return "\n".join([*lines, "nothing was written (--dry-run)"])
 
 
@@ -116,12 +116,11 @@ def check_folder(plan: Plan, resume: bool) -> Literal["new", "started", "complet
     """What is in the run folder; writes nothing.
 
     Raises:
-        UsageError: where something is there and `resume` is false, or it is no run.
-        CheckpointError: where it is a run of another config or other data.
+        UsageError: where something is there and `resume` is false, or it is no run, or one of another config or data.
+        CheckpointError: where it is damaged.
     """
     out = plan.out
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"--out {out} is a file: expected a folder, or a name for a new one")
+    check_out(out)
     there = [path.name for path in out.iterdir() if not path.name.startswith(".")] if out.is_dir() else []
     if not there:
         return "new"
@@ -138,13 +137,13 @@ def check_folder(plan: Plan, resume: bool) -> Literal["new", "started", "complet
     except (OSError, yaml.YAMLError, TypeError, KeyError) as error:
         raise CheckpointError(f"{out / CONFIG_FILE} is not readable ({error}): restore it, or begin anew") from None
     if difference := first_difference(before, lasting(config_to_dict(plan.config))):
-        raise CheckpointError(
+        raise UsageError(
             f"{out} was made from another config: {difference}; give the first value again, or another --out"
         )
     if (out / PROVENANCE_FILE).is_file():
         then, now = (vars(provenance) for provenance in (read_provenance(out), plan.store.provenance))
         if difference := first_difference(then, now):
-            raise CheckpointError(
+            raise UsageError(
                 f"{out} was trained on other data: {difference}; give the first --data again, or another --out"
             )
     return "complete" if complete else "started"

@@ -110,12 +110,16 @@ class Bandit(TaskFamily):
     def _bayes_trials(self, tasks: Sequence[Task] | None) -> tuple[Streams, NDArray[np.float64] | None]:
         """The trials that a Bayes agent is measured on: their streams, and the means of their arms if not drawn anew.
 
-        Every task has the same number of them.
+        Every task has the same number of them. Its arms stand in another order in each: a rule that takes the first
+        of equals would else pull the first arms of the tasks first.
         """
         each = 1 if tasks is None else -(-GITTINS_TRIALS // len(tasks))
         trials = GITTINS_TRIALS if tasks is None else each * len(tasks)
         streams = Streams(stream_keys(0, "Gittins trials", np.arange(trials)))
-        return streams, None if tasks is None else np.repeat(self.means(tasks), each, axis=0)
+        if tasks is None:
+            return streams, None
+        order_NK = streams.uniform_block(self.num_arms).T.argsort(axis=1)
+        return streams, np.take_along_axis(np.repeat(self.means(tasks), each, axis=0), order_NK, axis=1)
 
     def bayes_rule(self, episodes: int) -> str | None:
         """What `bayes_optimal` gives for that many pulls, in words: only one of them is the optimum itself."""

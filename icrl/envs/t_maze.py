@@ -45,6 +45,7 @@ class PassiveTMaze(TaskFamily):
     )
     name = "passive-t-maze"
     version = 1
+    trial = 20
     source = "Ni et al. 2023 (When do transformers shine in RL?); the meaning of the cues is added here"
 
     def __init__(
