@@ -54,7 +54,8 @@ def inspect(path: str | Path, picture: str | Path | None = None) -> Description:
 
     sizes = ", ".join(f"{len(store.split.named(name)):,} {name}" for name in store.split.names)
     print(f"{store.path}: {description.histories:,} histories, {description.transitions:,} transitions")
-    print(f"  family       {family.label} {provenance.family_options}")
+    place = "" if provenance.family == family.name else f" of {provenance.family}"
+    print(f"  family       {family.label}{place} {provenance.family_options}")
     print(f"  observation  {describe_space(provenance.observation_space)}")
     print(f"  action       {describe_space(provenance.action_space)}")
     print(f"  tasks        {sizes}; recorded: {provenance.recorded_split}, {len(np.unique(store.task_ids)):,} of them")
@@ -138,7 +139,7 @@ def _describe(store: HistoryStore, family: TaskFamily, returns: NDArray[np.float
 
 def _draw(description: Description, title: str, path: Path) -> None:
     from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
+    from matplotlib.ticker import FixedLocator, MaxNLocator
 
     numbers, curve = description.episode_numbers, description.learning_curve
     figure = Figure(figsize=(7.2, 4.2), dpi=160, layout="constrained")
@@ -154,7 +155,7 @@ def _draw(description: Description, title: str, path: Path) -> None:
             textcoords="offset points", ha="right", color="#5b6068", fontsize=9,
         )  # fmt: skip
     axes.set_title(f"How the source learned: {title}", loc="left", fontsize=12, fontweight="bold")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(FixedLocator(numbers) if len(numbers) <= FEW else MaxNLocator(integer=True))
     axes.set_xlabel("the learner's episode")
     axes.set_ylabel("return (mean, middle half of the histories)")
     axes.spines[["top", "right"]].set_visible(False)

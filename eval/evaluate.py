@@ -269,7 +269,7 @@ def _measure(
     if config.source:
         from icrl.eval.references import run_source
 
-        with progress(f"{provenance.learner} on the same tasks", config.seeds * len(tasks), unit="tasks") as advance:
+        with progress(f"{provenance.learner} on the same tasks", config.seeds * len(tasks), unit="lanes") as advance:
             source = run_source(
                 provenance, family, tasks, anchors, seeds=config.seeds, seed=config.seed, advance=advance
             )

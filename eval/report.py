@@ -250,14 +250,16 @@ def _table(summary: dict[str, Any], unit: str) -> str:
 
 def _made(e: Evaluation, summary: dict[str, Any], run: Path) -> str:
     p, c = e.provenance, e.config
-    options = ", ".join(f"{k} {v}" for k, v in p.learner_options.items())
-    family = ", ".join(f"{k} {v}" for k, v in p.family_options.items())
+    options, family = (
+        ", ".join(f"{name} {value}" for name, value in given.items() if value not in ("", []))
+        for given in (p.learner_options, p.family_options)
+    )
     kept = "all kept" if p.keep_every == 1 else f"every {ordinal(p.keep_every)} kept"
     prompt = "empty" if c.prompt == EMPTY_PROMPT else f"histories of the same tasks from {c.prompt}"
     action = "sampled from the model's distribution" if c.action == "sample" else "the likeliest (greedy)"
     versions = " · ".join(f"{name} {_version(name)}" for name in ("icrl", "torch", "transformers", "numpy"))
     facts = [
-        ("Task family", f"{e.family.label}: {family}. {e.family.source}"),
+        ("Task family", f"{e.family.label}: {family}. Source: {e.family.source}"),
         ("Split", f"{c.split}, of split seed {p.split_seed}; histories were recorded on the {p.recorded_split} tasks"),
         ("Training data", f"{p.histories_per_task} histories per task of {p.learner} ({options}), {p.episodes:,} "
                           f"{_unit(e)}s each, {kept}; seed {p.seed}"),

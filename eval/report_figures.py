@@ -283,11 +283,10 @@ def heat_figure(e: Evaluation) -> "Figure":
     order = np.argsort(-share_NK.mean(axis=1), kind="stable")
     num_tasks, episodes = share_NK.shape
     named = num_tasks <= 32
-    left = 0.135 if named else 0.066
     height = float(np.clip(1.25 + 0.21 * num_tasks, 2.4, 6.5))
     with _figure(9.6, height) as figure:
         bottom, top = 0.5 / height, 1 - 0.12 / height
-        axes = figure.add_axes((left, bottom, 0.895 - left, top - bottom))
+        axes = figure.add_axes((0.1, bottom, 0.8, top - bottom))
         colours = LinearSegmentedColormap.from_list("heat", HEAT)
         picture = axes.imshow(
             share_NK[order],
@@ -307,10 +306,16 @@ def heat_figure(e: Evaluation) -> "Figure":
             axes.set_ylabel(f"{num_tasks:,} tasks, quickest on top")
         for spine in axes.spines.values():
             spine.set_visible(False)
-        scale = figure.add_axes((0.915, bottom, 0.013, top - bottom))
+        scale = figure.add_axes((0.91, bottom, 0.013, top - bottom))
         bar = figure.colorbar(picture, cax=scale, ticks=np.linspace(low, high, 5))
         bar.ax.set_yticklabels(names, fontsize=9)
         bar.outline.set_visible(False)
+        # Names are as long as a family's parameters want them: what they leave is the picture's.
+        figure.canvas.draw()
+        width, (ours, theirs) = figure.bbox.width, (part.get_tightbbox() for part in (axes, scale))
+        left, right = 0.005 + 0.1 - ours.x0 / width, 0.995 - (theirs.x1 / width - 0.91)
+        axes.set_position((left, bottom, right - 0.02 - left, top - bottom))
+        scale.set_position((right, bottom, 0.013, top - bottom))
     return figure
 
 

@@ -8,7 +8,7 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,35 +16,23 @@ from icrl.errors import FamilyError
 from icrl.own_code import in_one_line
 from icrl.spaces import describe_space, space_to_dict
 
+if TYPE_CHECKING:
+    from icrl.tasks import TaskFamily
+
 CATALOGUE_FILE = Path(__file__).parent / "envs" / "catalogue.json"
 
 
 def describe_family(name: str, options: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """What a family with these options stands for; anchors are means over its first test tasks, per episode."""
-    from icrl.envs import FAMILIES, make_family
+    from icrl.envs import make_family
 
     family = make_family(name, **(options or {}))
     test = family.split(seed=0).test[: family.anchor_tasks]
     anchors = family.anchors(test)
     if not np.isfinite(anchors.random).all():
         raise FamilyError(f"{name} gives random actions returns that are not finite: icrl check-family tells more")
-    described: dict[str, Any] = {
-        "name": name,
-        "version": family.version,
-        "source": family.source,
-        "extra": FAMILIES.extra(name),
-        "observation": describe_space(space_to_dict(family.observation_space)),
-        "action": describe_space(space_to_dict(family.action_space)),
-        "horizon": family.horizon,
-        "tasks": dict(family.num_tasks),
-        "varies": list(family.axes),
-        "out_of_distribution": dict(family.ood_sets),
-        "anchors": {},
-        "anchors_measured": anchors.measured,
-        "anchor_tasks": len(test),
-        "reference_policies": list(family.policy_kinds),
-        "options": dict(family.options),
-    }
+    described = {**definition(name, family), "anchors_measured": anchors.measured, "anchor_tasks": len(test)}
+    described["anchors"] = {}
     stated = {"random": anchors.random, "zero action": anchors.zero_action}
     if anchors.known:
         stated[f"task-known {family.best_policy}"] = anchors.optimum
@@ -56,6 +44,26 @@ def describe_family(name: str, options: Mapping[str, Any] | None = None) -> dict
             error = float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0
             described["anchors"][key] = {"mean": float(values.mean()), "standard_error": error}
     return described
+
+
+def definition(name: str, family: "TaskFamily") -> dict[str, Any]:
+    """What can be said of a family without a step in it."""
+    from icrl.envs import FAMILIES
+
+    return {
+        "name": name,
+        "version": family.version,
+        "source": family.source,
+        "extra": FAMILIES.extra(name),
+        "observation": describe_space(space_to_dict(family.observation_space)),
+        "action": describe_space(space_to_dict(family.action_space)),
+        "horizon": family.horizon,
+        "tasks": dict(family.num_tasks),
+        "varies": list(family.axes),
+        "out_of_distribution": dict(family.ood_sets),
+        "reference_policies": list(family.policy_kinds),
+        "options": dict(family.options),
+    }
 
 
 def shipped() -> dict[str, dict[str, Any]]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from icrl.envs import make_family
+from icrl.envs.drawing import REWARD_SO_FAR
 from icrl.envs.episodes import policy_history, uniform_policy
 from icrl.errors import UsageError
 from icrl.files import whole_file
@@ -132,6 +133,9 @@ def _figure(family: TaskFamily, tasks: Sequence[Task], split: str, kind: str, ep
             history = policy_history(family, task, _policy(family, task, kind, seed), episodes, seed, kind)
             family.draw(axes, task, history)
             axes.set_title(name, color="#5b6068")
+        alike = [axes for axes in panels if axes.get_ylabel() == REWARD_SO_FAR]
+        for axes in alike:
+            axes.set_ylim(min(a.get_ylim()[0] for a in alike), max(a.get_ylim()[1] for a in alike))
         figure.supxlabel(family.picture_shows, fontsize=7.5, color="#5b6068", x=0.01, ha="left")
         figure.canvas.draw()
     return figure

@@ -82,7 +82,7 @@ def train(
         )
     state = check_folder(plan, resume)
     if state == "complete":
-        print(f"{out} is complete: {out / 'model'}", file=sys.stderr)
+        print(f"{out} is complete: {out / 'model'}")
         return out
     check_wandb(config.train.wandb)
     if dry_run:
@@ -207,7 +207,7 @@ def _train_here(plan: Any, resume: bool, launch: Launch | None, num_processes: i
         runs.save_model(accelerator, model, bare, out)
     if first:
         took = clock(time.monotonic() - began)
-        print(f"trained {options.steps - done:,} steps in {took}: {out / 'model'}", file=sys.stderr)
+        print(f"trained {options.steps - done:,} steps in {took}: {out / 'model'}")
     accelerator.end_training()
 
 

@@ -87,10 +87,10 @@ class Plan:
 
 def describe(plan: Plan) -> str:
     """What a run would do: sizes and files."""
-    options, length = plan.config.train, plan.config.model.context_length
+    options = plan.config.train
     with torch.device("meta"):
         parameters = sum(p.numel() for p in InContextTransformer(plan.model_config).parameters())
-    windows, length = len(plan.windows.index), min(length, plan.longest)
+    windows, length = len(plan.windows.index), plan.windows.length
     seen = options.steps * options.batch_size
     held = 0 if plan.held_out is None else len(plan.held_out.histories)
     size = 4 * parameters

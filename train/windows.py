@@ -103,13 +103,13 @@ class WindowReader:
     Args:
         store: the dataset.
         histories: which of its histories are read; window numbers count over these.
-        length: W, the number of columns of a batch.
+        length: W, the number of columns of a batch; fewer where no history of the store has so many transitions.
     """
 
     def __init__(self, store: HistoryStore, histories: Sequence[int] | NDArray[np.int64], length: int) -> None:
-        self.store, self.length = store, length
+        self.store, self.length = store, min(length, int(store.lengths.max(initial=1)))
         self.histories = np.asarray(histories, np.int64)
-        self.index = WindowIndex(store.lengths[self.histories], length)
+        self.index = WindowIndex(store.lengths[self.histories], self.length)
         if not len(self.index):
             raise DatasetError(f"{store.path} has no histories to read: generate some with `icrl generate`")
         provenance = store.provenance

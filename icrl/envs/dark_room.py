@@ -1,8 +1,8 @@
 """Dark Room: an agent that sees only where it stands looks for a goal that it cannot see.
 
 The room is a square grid with walls around it; the five actions are up, right, down, left and stay. A step that
-ends at the goal is worth 1. Four papers mean four different rooms by that name: each is a family of its own here,
-and their returns are not to be compared.
+ends at the goal is worth 1. Papers mean different rooms by that name: each room is a family of its own here, and their
+returns are not to be compared.
 """
 
 from collections.abc import Sequence

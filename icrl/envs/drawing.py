@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 GRID, WALL, INK = "#e6e8ec", "#9aa1ad", "#2b2f38"
 CELL_COLOURS = {"goal": "#f6c445", "key": "#f6c445", "door": "#6bbf8a"}
 EARLY_TO_LATE = "viridis"
+REWARD_SO_FAR = "reward so far"
 PATHS_SHOW = "Each path runs from dark to bright. The coloured cells are invisible to the agent."
 """What `draw_path` shows, in words."""
 
@@ -143,6 +144,7 @@ def draw_rewards(axes: "Axes", history: "LearningHistory") -> None:
         history: whole episodes.
     """
     from matplotlib import colormaps
+    from matplotlib.ticker import MaxNLocator
 
     colours = colormaps[EARLY_TO_LATE]
     ends = np.flatnonzero(history.dones) + 1
@@ -153,5 +155,6 @@ def draw_rewards(axes: "Axes", history: "LearningHistory") -> None:
     axes.tick_params(labelsize=6, colors=INK)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
-    axes.set_ylabel("reward so far", fontsize=7, color=INK)
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    axes.set_ylabel(REWARD_SO_FAR, fontsize=7, color=INK)
     axes.set_xlabel(f"step · return {history.rewards.sum() / max(1, len(ends)):.4g}", fontsize=8, color=INK)

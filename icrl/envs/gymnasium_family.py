@@ -37,7 +37,7 @@ class GymnasiumFamily(ParametricFamily):
     observations are flattened. Environments with loops over lanes of their own should subclass `BatchedEnv` instead.
     """
 
-    picture_shows = "The reward as it adds up over an episode."
+    picture_shows = "The reward as it adds up over each episode, from the first, dark, to the last, bright."
     policy_kinds: tuple[str, ...] = ()
     lanes_at_once = 100
     anchor_tasks = 10

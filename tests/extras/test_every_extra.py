@@ -3,8 +3,9 @@
 import pytest
 from family_pipeline import check_summary, pipeline, small_options
 
+from icrl.catalogue import definition, shipped
 from icrl.conformance import CHECKS, Subject
-from icrl.envs import FAMILIES, MissingExtra
+from icrl.envs import FAMILIES, MissingExtra, make_family
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
@@ -35,6 +36,14 @@ def test_it_keeps_the_contract(name, check):
     if name not in SUBJECTS:
         SUBJECTS[name] = Subject(name, small_options(name), seconds=0.5)
     check(SUBJECTS[name])
+
+
+@pytest.mark.parametrize("name", installed())
+def test_the_catalogue_is_that_of_this_release(name):
+    """Kills: a listing of a definition that has changed since; run `python benchmarks/catalogue.py` then."""
+    then = shipped()[name]
+    for key, value in definition(name, make_family(name)).items():
+        assert then[key] == value, key
 
 
 @pytest.mark.parametrize("name", installed())
