@@ -86,9 +86,11 @@ class Streams:
         radius = np.sqrt(-2.0 * np.log1p(-self.uniform(lanes)))
         return radius * np.cos(2.0 * np.pi * self.uniform(lanes))
 
-    def uniform_block(self, draws: int) -> NDArray[np.float64]:
-        """The next `draws` uniforms of every lane at once: `(draws, N)`; equal to that many calls of `uniform`."""
+    def uniform_block(self, draws: int, lanes: NDArray | None = None) -> NDArray[np.float64]:
+        """The next `draws` uniforms of every lane, or of each of `lanes`, at once: `(draws, N)`; equal to that many
+        calls of `uniform`."""
+        chosen = slice(None) if lanes is None else lanes
         steps = np.arange(1, draws + 1, dtype=np.uint64)[:, None]
-        block = _mix(self.keys + (self.counters + steps) * _GAMMA)
-        self.counters += np.uint64(draws)
+        block = _mix(self.keys[chosen] + (self.counters[chosen] + steps) * _GAMMA)
+        self.counters[chosen] += np.uint64(draws)
         return (block >> _S11) * _TO_UNIT

@@ -50,6 +50,9 @@ def test_a_block_is_that_many_draws():
     streams, reference = Streams(keys), Streams(keys)
     streams.uniform(), reference.uniform()
     assert np.array_equal(streams.uniform_block(5), np.array([reference.uniform() for _ in range(5)]))
+    lanes = np.array([4, 1])
+    block = streams.uniform_block(3, lanes)
+    assert np.array_equal(block, np.array([reference.uniform(lanes) for _ in range(3)]))
     assert np.array_equal(streams.uniform(), reference.uniform())
 
 

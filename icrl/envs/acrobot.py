@@ -141,9 +141,9 @@ class AcrobotEnv(ClassicEnv):
         self._state_4N = self._start_4N.copy()
 
     def _start(self, lanes: NDArray[np.int64]) -> None:
-        for state_N, start_N in zip(self._state_4N, self._start_4N, strict=True):
-            # Gymnasium's starts are of float32.
-            state_N[lanes] = (start_N[lanes] + (-0.1 + 0.2 * self.streams.uniform(lanes))).astype(np.float32)
+        noise_4L = -0.1 + 0.2 * self.streams.uniform_block(4, lanes)
+        # Gymnasium's starts are of float32.
+        self._state_4N[:, lanes] = (self._start_4N[:, lanes] + noise_4L).astype(np.float32)
 
     def _advance(self, actions: NDArray) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         self._state_4N = self._links.moved(self._state_4N, actions - 1.0)

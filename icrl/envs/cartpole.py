@@ -76,8 +76,7 @@ class CartPoleEnv(ClassicEnv):
     def __init__(self, family: CartPole, tasks: Sequence[Task], seed: int, index: Sequence[int] | None = None) -> None:
         super().__init__(family, tasks, seed, index)
         self._length_N, self._pole_mass_N = family.values("length", tasks), family.values("pole_mass", tasks)
-        self._gravity_N, force_N = family.values("gravity", tasks), family.values("force", tasks)
-        self._force_AN = np.stack((-force_N, force_N))
+        self._gravity_N, self._force_N = family.values("gravity", tasks), family.values("force", tasks)
         self._total_mass_N = self._pole_mass_N + CART_MASS
         self._moment_N = self._pole_mass_N * self._length_N
         self._target_N, self._slope_N = family.values("target", tasks), family.values("slope", tasks)
@@ -88,20 +87,23 @@ class CartPoleEnv(ClassicEnv):
         self._state_4N = self._start_4N.copy()
 
     def _start(self, lanes: NDArray[np.int64]) -> None:
-        for state_N, start_N in zip(self._state_4N, self._start_4N, strict=True):
-            state_N[lanes] = start_N[lanes] + (-0.05 + 0.1 * self.streams.uniform(lanes))
+        noise_4L = -0.05 + 0.1 * self.streams.uniform_block(4, lanes)
+        self._state_4N[:, lanes] = self._start_4N[:, lanes] + noise_4L
 
     def _advance(self, actions: NDArray) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        _, velocity, angle, spin = self._state_4N
+        position, velocity, angle, spin = self._state_4N
         cosine, sine = np.cos(angle), np.sin(angle)
-        force = self._force_AN[actions, self._all_lanes]
+        force = np.where(actions, self._force_N, -self._force_N)
         push = (force + self._moment_N * np.square(spin) * sine) / self._total_mass_N
         spin_up = (self._gravity_N * sine - cosine * push) / (
             self._length_N * (4.0 / 3.0 - self._pole_mass_N * np.square(cosine) / self._total_mass_N)
         )
         speed_up = push - self._moment_N * spin_up * cosine / self._total_mass_N
-        self._state_4N = self._state_4N + SECONDS_A_STEP * np.stack((velocity, speed_up, spin, spin_up))
-        position, angle = self._state_4N[0], self._state_4N[2]
+        # In this order, and in place: a place moves by the speed that it had before.
+        position += SECONDS_A_STEP * velocity
+        velocity += SECONDS_A_STEP * speed_up
+        angle += SECONDS_A_STEP * spin
+        spin += SECONDS_A_STEP * spin_up
         terminated = (np.abs(position) > LARGEST_POSITION) | (np.abs(angle) > LARGEST_ANGLE)
         rewards = np.maximum(0.0, 1.0 - self._slope_N * np.abs(position - self._target_N))
         return rewards.astype(np.float32), terminated

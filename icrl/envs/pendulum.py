@@ -82,9 +82,8 @@ class PendulumEnv(ClassicEnv):
         self._angle_N, self._speed_N = np.zeros(len(tasks)), np.zeros(len(tasks))
 
     def _start(self, lanes: NDArray[np.int64]) -> None:
-        share = 2 * self.streams.uniform(lanes) - 1
+        share, self._speed_N[lanes] = 2 * self.streams.uniform_block(2, lanes) - 1
         self._angle_N[lanes] = self._centre_N[lanes] + self._spread_N[lanes] * share
-        self._speed_N[lanes] = 2 * self.streams.uniform(lanes) - 1
 
     def _advance(self, actions: NDArray) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         torque, angle, speed = actions[:, 0], self._angle_N, self._speed_N
