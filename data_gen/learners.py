@@ -42,7 +42,10 @@ def learner_options(name: str, options: dict[str, Any]) -> dict[str, Any]:
     for key, value in options.items():
         if key not in defaults:
             known = f"choose from {', '.join(defaults)}" if defaults else "it takes none"
-            raise UsageError(f"{name} has no option {key!r}{did_you_mean(key, defaults)}; {known}")
+            raise UsageError(
+                f"{name} has no option {key!r}{did_you_mean(key, defaults)}; {known}; --learner_options '{{}}' drops "
+                "those of a config"
+            )
         expected = (int, float) if isinstance(defaults[key], float) else type(defaults[key])
         if not isinstance(value, expected) or isinstance(value, bool) != isinstance(defaults[key], bool):
             raise UsageError(

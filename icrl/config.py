@@ -216,8 +216,6 @@ def _one_line(message: str, flags: list[str]) -> str:
             told = told.replace(f"Expected a {kind}.", f"Expected {words}.")
         return f"--{found[1]}: {told}"
     if found := re.search(r"arguments are required: (.*)", text):
-        names = (
-            name if name not in {flag.lstrip("-") for flag in flags} else f"--{name}" for name in found[1].split(", ")
-        )
+        names = (f"--{name}" if f"--{name}" in flags else name for name in found[1].split(", "))
         return f"the following arguments are required: {', '.join(names)}"
     return text

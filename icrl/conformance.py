@@ -368,8 +368,9 @@ def anchors(subject: Subject) -> None:
         earned = measured_returns(family, tasks, policy, episodes)
         difference = earned - stated[:, None]
         spread = earned.std(axis=1).mean() * np.sqrt(2) if found.measured else difference.std()
-        # At least that of one episode more that earns the most: where rewards are rare, none may have been seen.
-        error = max(spread / np.sqrt(difference.size), largest / difference.size)
+        # Where rewards are rare, chance may have shown none: at least the error of one episode that earns the most.
+        least = largest / difference.size if name == "random" else 0.0
+        error = max(spread / np.sqrt(difference.size), least)
         expect(
             abs(difference.mean()) <= 5 * error + slack * largest,
             f"the {name} anchor is {stated.mean():.4f} on average, its policy earns {earned.mean():.4f} ± {error:.4f}",
