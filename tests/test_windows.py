@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from icrl.data_gen.generate import generate
 from icrl.errors import UsageError
+from icrl.store import HistoryStore
 from icrl.train.permutation import permute
 from icrl.train.windows import (
     Share,
@@ -107,15 +109,23 @@ def test_batches_hold_the_stored_transitions_and_the_one_before(tiny_store):
     assert batch.lengths.tolist() == [7] * len(numbers)
 
 
-def test_short_histories_are_padded(tiny_store):
-    """Kills: padding that counts as data where a history is shorter than the window."""
-    length = int(tiny_store.lengths.max()) + 3
-    reader = WindowReader(tiny_store, [0, 1], length)
-    assert len(reader.index) == 2
-    batch = reader.batch(np.arange(2))
-    assert batch.lengths.tolist() == tiny_store.lengths[:2].tolist()
-    assert batch.actions.shape == (2, length)
-    assert not batch.dones[:, -3:].any()
+def test_short_histories_are_padded(tmp_path):
+    """Kills: padding that counts as data where a history is shorter than the window; columns that no history fills."""
+    room = {"size": 4, "horizon": 6, "reward": "ends", "validation": 3, "test": 7}
+    data = generate(
+        "dark-room-q-learning", tmp_path / "data", family_options=room, episodes=3, keep_every=1, workers=1
+    )
+    store = HistoryStore.open(data)
+    longest = int(store.lengths.max())
+    assert store.lengths.min() < longest
+    reader = WindowReader(store, range(len(store)), longest + 3)
+    assert len(reader.index) == len(store)
+    batch = reader.batch(np.arange(len(store)))
+    assert batch.lengths.tolist() == store.lengths.tolist()
+    assert batch.actions.shape == (len(store), longest)
+    beyond = torch.arange(longest) >= batch.lengths[:, None]
+    assert not batch.dones[beyond].any()
+    assert not batch.rewards[beyond].any()
 
 
 @pytest.mark.parametrize("workers", [0, 2])
