@@ -102,7 +102,7 @@ def test_a_complete_run_is_left_alone(finished, tiny_data, capsys):
     with pytest.raises(UsageError, match="is a finished run: give another folder"):
         icrl.train(None, tiny_data, finished, **TINY, **NOISE)
     assert icrl.train(None, tiny_data, finished, resume=True, **TINY, **NOISE) == finished
-    assert "is complete" in capsys.readou.out().err
+    assert "is complete" in capsys.readouterr().out
     assert weights(finished) == before
 
 
