@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from math import pi
 from typing import TYPE_CHECKING
 
+from icrl.envs.dm_control_expert import SuiteCartpoleExpert, SuiteExpert, SuitePendulumExpert, SuiteReacherExpert
 from icrl.envs.dm_control_suite import SuiteEnv
 from icrl.envs.gymnasium_family import GymnasiumFamily
 from icrl.envs.parametric import Parameter
@@ -32,6 +33,8 @@ class DmcFamily(GymnasiumFamily):
     source = "Tassa et al. 2018 (DeepMind Control Suite); the variations are this framework's"
     axes: tuple[Axis, ...] = ("reward", "dynamics", "start")
     domain: str
+    expert: type[SuiteExpert]
+    """Of a family whose `policy_kinds` states one."""
     anchor_tasks = 5
     anchor_episodes = 5
 
@@ -57,6 +60,10 @@ class DmcFamily(GymnasiumFamily):
     def apply(self, env: SuiteEnv, params: Mapping[str, float]) -> None:
         env.become(params)
 
+    def reference_policy(self, kind: str, tasks: Sequence[Task]) -> SuiteExpert:
+        self.check_policy_kind(kind)
+        return self.expert(self, tasks)
+
     def draw(self, axes: "Axes", task: Task, history: "LearningHistory") -> None:
         from icrl.envs import dm_control_drawing
 
@@ -69,6 +76,8 @@ class DmcCartpole(DmcFamily):
     name = "dmc-cartpole-swingup"
     picture_shows = "Cart and pole from dark to bright; the line is the place on the rail that pays."
     domain = "cartpole"
+    policy_kinds = ("expert",)
+    expert = SuiteCartpoleExpert
     parameters: Mapping[str, Parameter] = {
         "target": Parameter("reward", -1.0, 1.0, default=0.0, beyond=(1.0, 1.5)),
         "pole_length": Parameter("dynamics", 0.6, 1.4, default=1.0, beyond=(1.4, 1.8)),
@@ -83,11 +92,15 @@ class DmcPendulum(DmcFamily):
     name = "dmc-pendulum-swingup"
     picture_shows = "The pendulum from dark to bright; the bar is the upright that pays."
     domain = "pendulum"
+    policy_kinds = ("expert",)
+    expert = SuitePendulumExpert
+    version = 2
+    """Version 1 had damping up to 0.2, which a sixth of its motors could not overcome."""
     axes: tuple[Axis, ...] = ("dynamics", "start")
     parameters: Mapping[str, Parameter] = {
         "length": Parameter("dynamics", 0.35, 0.65, default=0.5, beyond=(0.65, 0.8)),
         "mass": Parameter("dynamics", 0.6, 1.4, default=1.0, beyond=(1.4, 1.8)),
-        "damping": Parameter("dynamics", 0.05, 0.2, default=0.1, log=True),
+        "damping": Parameter("dynamics", 0.05, 0.12, default=0.1, log=True),
     }
 
 
@@ -97,6 +110,8 @@ class DmcReacher(DmcFamily):
     name = "dmc-reacher"
     picture_shows = "The arm from dark to bright; the disc is the target."
     domain = "reacher"
+    policy_kinds = ("expert",)
+    expert = SuiteReacherExpert
     parameters: Mapping[str, Parameter] = {
         "target_angle": Parameter("reward", 0.0, 2 * pi, default=0.0),
         "target_radius": Parameter("reward", 0.05, 0.2, default=0.125, beyond=(0.2, 0.24)),
