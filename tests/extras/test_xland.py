@@ -266,7 +266,7 @@ def test_wrong_options_are_refused():
         family_of("xland-medium", size=7, rooms="R2")
     with pytest.raises(UsageError, match="ask for fewer"):
         family_of(hold=["reward"], train=8_000).split(0)
-    with pytest.raises(UsageError, match="it has none"):
+    with pytest.raises(UsageError, match="it states no policy_kinds"):
         family_of().reference_policy("optimal", [])
 
 
