@@ -31,8 +31,8 @@ def describe_family(name: str, options: Mapping[str, Any] | None = None) -> dict
     anchors = family.anchors(test)
     if not np.isfinite(anchors.random).all():
         raise FamilyError(f"{name} gives random actions returns that are not finite: icrl check-family tells more")
-    described = {**definition(name, family), "anchors_measured": anchors.measured, "anchor_tasks": len(test)}
-    described["anchors"] = {}
+    described = definition(name, family)
+    described |= {"anchors": {}, "anchors_measured": anchors.measured, "anchor_tasks": len(test)}
     stated = {"random": anchors.random, "zero action": anchors.zero_action}
     if anchors.known:
         stated[f"task-known {family.best_policy}"] = anchors.optimum

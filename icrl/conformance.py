@@ -361,18 +361,19 @@ def anchors(subject: Subject) -> None:
         checks.append(("zero_action", found.zero_action, partial(ZeroAction, family)))
     steps = len(checks) * family.horizon
     episodes = max(2, subject.affordable(20_000, steps) // count) if family.horizon > 1 else 200
-    # The error of a measured anchor is not known: as if from as many episodes as here, and some more.
-    slack = MEASURED_SLACK if found.measured else 1e-5
     largest = max(1e-9, *(np.abs(stated).max() for _, stated, _ in checks))
     for name, stated, policy in checks:
         earned = measured_returns(family, tasks, policy, episodes)
         difference = earned - stated[:, None]
-        spread = earned.std(axis=1).mean() * np.sqrt(2) if found.measured else difference.std()
+        spread, slack = difference.std(), 1e-5 * max(1.0, np.abs(stated).max())
+        if found.measured:
+            # Its own error is not known: as if from as many episodes as here, and some more.
+            spread, slack = earned.std(axis=1).mean() * np.sqrt(2), MEASURED_SLACK * largest
         # Where rewards are rare, chance may have shown none: at least the error of one episode that earns the most.
         least = largest / difference.size if name == "random" else 0.0
         error = max(spread / np.sqrt(difference.size), least)
         expect(
-            abs(difference.mean()) <= 5 * error + slack * largest,
+            abs(difference.mean()) <= 5 * error + slack,
             f"the {name} anchor is {stated.mean():.4f} on average, its policy earns {earned.mean():.4f} ± {error:.4f}",
         )
 

@@ -134,8 +134,10 @@ def _figure(family: TaskFamily, tasks: Sequence[Task], split: str, kind: str, ep
             family.draw(axes, task, history)
             axes.set_title(name, color="#5b6068")
         alike = [axes for axes in panels if axes.get_ylabel() == REWARD_SO_FAR]
-        for axes in alike:
-            axes.set_ylim(min(a.get_ylim()[0] for a in alike), max(a.get_ylim()[1] for a in alike))
+        if alike:
+            lows, highs = zip(*(axes.get_ylim() for axes in alike), strict=True)
+            for axes in alike:
+                axes.set_ylim(min(lows), max(highs))
         figure.supxlabel(family.picture_shows, fontsize=7.5, color="#5b6068", x=0.01, ha="left")
         figure.canvas.draw()
     return figure

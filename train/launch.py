@@ -283,17 +283,8 @@ def main(argv: Sequence[str]) -> int:
     try:
         if kind in ("MULTI_GPU", "MULTI_CPU") and not cuda:
             # The machine's own name need not be one that it can resolve.
-            command = [
-                "--standalone",
-                "--local_addr",
-                "127.0.0.1",
-                "--nproc_per_node",
-                num_processes,
-                "-m",
-                PROGRAM,
-                *arguments,
-            ]
-            torchrun.run(torchrun.parse_args(command))
+            command = ["--standalone", "--local_addr", "127.0.0.1", "--nproc_per_node", num_processes]
+            torchrun.run(torchrun.parse_args([*command, "-m", PROGRAM, *arguments]))
         else:
             from accelerate.commands.launch import launch_command, launch_command_parser
 

@@ -241,7 +241,7 @@ def main(argv: Sequence[str]) -> int:
 def _one_of_several(argv: Sequence[str]) -> int:
     """`main` in one process of a launch: what goes wrong in all of them is said once, by the one that started it."""
     try:
-        with own_code_fails_in_one_line():
+        with own_code_fails_in_one_line():  # Here already, so that such an error is left too.
             return main(argv)
     except IcrlError as error:
         if not leave_failure(error):
