@@ -1,0 +1,110 @@
+"""What tasks do, seen from outside: some seeded steps of uniform actions, and all that comes back."""
+
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from icrl.envs.episodes import uniform_policy
+from icrl.seeding import Streams, stream_keys
+from icrl.tasks import Task, TaskFamily, lane_numbers
+
+
+@dataclass(frozen=True)
+class Roll:
+    """T steps in N lanes."""
+
+    observations: NDArray
+    """Shape `(T + 1, N, *observation_shape)`: what each step was taken from, and what the last one led to."""
+    reached: NDArray
+    """Shape `(T, N, *observation_shape)`: what each step led to, the last observation where an episode ended."""
+    actions: NDArray
+    """Shape `(T, N, *action_shape)`."""
+    rewards: NDArray[np.float64]
+    """Shape `(T, N)`, as are the next two."""
+    terminated: NDArray[np.bool_]
+    truncated: NDArray[np.bool_]
+    infos: list[dict[str, Any]]
+    """What `step` said besides, T times."""
+
+
+def roll(
+    family: TaskFamily,
+    tasks: Sequence[Task],
+    steps: int,
+    *,
+    seed: int = 0,
+    index: Sequence[int] | None = None,
+    alike: bool = False,
+    seconds: float = float("inf"),
+) -> Roll:
+    """Steps one lane per task with seeded uniform actions; episodes follow one another.
+
+    Args:
+        tasks: N tasks.
+        steps: T.
+        seed: of the environments and of the actions; a lane's numbers depend on its task and on how often that stood
+            before it.
+        index: stream numbers of the lanes instead.
+        alike: every lane plays the same actions and draws the same numbers, so that only their tasks tell them apart.
+        seconds: of processor time, after which no further step is taken; one always is.
+    """
+    tasks = list(tasks)
+    if index is None:
+        index = [0] * len(tasks) if alike else _numbers(tasks)
+    with closing(family.make(tasks, seed, index)) as env:
+        seen, _ = env.reset()
+        observations, reached, actions, infos = [np.array(seen)], [], [], []
+        rewards, terminated, truncated = [], [], []
+        policy = _Actions(family, tasks, seed, index, alike)
+        began = time.process_time()
+        for _ in range(steps):
+            actions.append(policy.act(seen))
+            seen, reward, ended, cut, info = env.step(actions[-1])
+            done = ended | cut
+            last = np.array(seen)
+            if done.any() and "final_obs" in info:
+                last[done] = info["final_obs"][done]
+            for rows, row in (
+                (observations, seen), (reached, last), (rewards, reward), (terminated, ended), (truncated, cut),
+            ):  # fmt: skip
+                rows.append(np.array(row))
+            infos.append(info)
+            if time.process_time() - began > seconds:
+                break
+    return Roll(
+        np.array(observations), np.array(reached), np.array(actions), np.array(rewards, np.float64),
+        np.array(terminated, bool), np.array(truncated, bool), infos,
+    )  # fmt: skip
+
+
+def _numbers(tasks: Sequence[Task]) -> NDArray[np.int64]:
+    """Stream numbers of lanes: a second lane on a task has another than the first."""
+    met: dict[int, int] = {}
+    repeat = [met.update({task.id: met.get(task.id, -1) + 1}) or met[task.id] for task in tasks]
+    return lane_numbers(repeat, tasks)
+
+
+class _Actions:
+    """Uniform actions; of a side of a Box that has no bound, between -1 and 1."""
+
+    def __init__(self, family: TaskFamily, tasks: Sequence[Task], seed: int, index: ArrayLike, alike: bool) -> None:
+        space = family.action_space
+        self._alike, self._space, self._uniform = alike, space, None
+        if not isinstance(space, gym.spaces.Box) or space.is_bounded():
+            self._uniform = uniform_policy(family, tasks, seed)
+        self._streams = Streams(stream_keys(seed, "behaviour", np.asarray(index)))
+
+    def act(self, seen: NDArray) -> NDArray:
+        if self._uniform is not None:
+            actions = self._uniform.act(seen)
+        else:
+            share = self._streams.uniform_block(int(np.prod(self._space.shape))).T.reshape(-1, *self._space.shape)
+            low, high = self._space.low, self._space.high
+            actions = np.clip(2 * share - 1, low, high).astype(self._space.dtype)
+        return np.repeat(actions[:1], len(actions), axis=0) if self._alike else actions
