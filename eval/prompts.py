@@ -8,7 +8,7 @@ from icrl.config import first_difference
 from icrl.errors import UsageError
 from icrl.history import LearningHistory
 from icrl.provenance import Provenance
-from icrl.spaces import describe_space
+from icrl.spaces import alike, describe_space
 from icrl.store import HistoryStore
 from icrl.tasks import SPLIT_NAMES, Task
 
@@ -72,7 +72,7 @@ def _key(task: Task) -> str:
 def _check_alike(path: str | Path, prompt: Provenance, trained: Provenance) -> None:
     for what in ("observation_space", "action_space"):
         got, expected = getattr(prompt, what), getattr(trained, what)
-        if got != expected:
+        if not (alike(got, expected) or alike(expected, got)):
             raise UsageError(
                 f"{path} has the {what.replace('_', ' ')} {describe_space(got)}, the model was trained on "
                 f"{describe_space(expected)}: take the prompt from data of {trained.family}"

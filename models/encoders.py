@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from icrl.errors import UsageError
 from icrl.models.config import InContextConfig
 from icrl.models.tokens import Tokens
+from icrl.spaces import bounds_of
 
 EMBEDDING_STD = 0.05
 """Initial standard deviation of what each part of a token adds. A residual stream that starts small is soon ruled by
@@ -86,8 +87,8 @@ def make_observation_encoder(space: dict[str, Any], width: int) -> nn.Module:
             return DiscreteEncoder(n, width)
         case {"kind": "multi_discrete", "nvec": sizes}:
             return MultiDiscreteEncoder(sizes, width)
-        case {"kind": "box", "low": low, "high": high}:
-            return BoxEncoder(low, high, width)
+        case {"kind": "box"}:
+            return BoxEncoder(*bounds_of(space), width)
     raise UsageError(f"no encoder for the observation space {space}: expected Discrete, MultiDiscrete or Box")
 
 
@@ -96,8 +97,8 @@ def make_previous_action_encoder(space: dict[str, Any], width: int) -> nn.Module
     match space:
         case {"kind": "discrete", "n": n}:
             return nn.Embedding(n + 1, width)
-        case {"kind": "box", "low": low, "high": high}:
-            return BoxEncoder(low, high, width)
+        case {"kind": "box"}:
+            return BoxEncoder(*bounds_of(space), width)
     raise UsageError(f"no encoder for the action space {space}: expected Discrete or Box")
 
 

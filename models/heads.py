@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from icrl.errors import UsageError
 from icrl.models.encoders import middle_and_half_width
 from icrl.models.kernels import Linear
+from icrl.spaces import bounds_of
 
 
 class DiscreteHead(nn.Module):
@@ -52,6 +53,6 @@ def make_action_head(space: dict[str, Any], width: int) -> nn.Module:
     match space:
         case {"kind": "discrete", "n": n}:
             return DiscreteHead(n, width)
-        case {"kind": "box", "shape": shape, "low": low, "high": high}:
-            return GaussianHead(shape, low, high, width)
+        case {"kind": "box", "shape": shape}:
+            return GaussianHead(shape, *bounds_of(space), width)
     raise UsageError(f"no head for the action space {space}: expected Discrete or Box")

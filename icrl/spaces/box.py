@@ -1,0 +1,184 @@
+"""Boxes: of integers or floats, each kept in its own type, with bounds that survive to the last bit."""
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from numpy.typing import NDArray
+
+from icrl.spaces.codec import Codec, Take, WrongValue, as_batch, in_short
+
+DTYPES = ("float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
+LARGEST = np.iinfo(np.int64).max
+
+
+class BoxCodec(Codec):
+    """`{"kind": "box", "shape": [4], "low": [-1.0, …], "high": 1.0, "dtype": "float64"}`.
+
+    A bound that all numbers of a large Box share is written once. JSON has no infinities: an unbounded side is null.
+    Where there is no dtype it is float32, as it was in all data before there was one.
+    """
+
+    kind = "box"
+
+    def speaks(self, space: gym.Space) -> bool:
+        # Models read integers as int64.
+        return (
+            isinstance(space, gym.spaces.Box)
+            and space.dtype.name in DTYPES
+            and (space.dtype != np.uint64 or int(np.max(space.high, initial=0)) <= LARGEST)
+        )
+
+    def to_dict(self, space: gym.spaces.Box) -> dict[str, Any]:
+        described = {"shape": list(space.shape), "low": _written(space.low), "high": _written(space.high)}
+        return described if space.dtype == np.float32 else {**described, "dtype": space.dtype.name}
+
+    def from_dict(self, description: dict[str, Any]) -> gym.Space:
+        dtype = description.get("dtype", "float32")
+        if dtype not in DTYPES:
+            raise ValueError(f"{dtype!r} is no type of a Box")
+        shape = tuple(description["shape"])
+        low, high = (
+            _read(description[side], shape, np.dtype(dtype), unbounded)
+            for side, unbounded in (("low", -np.inf), ("high", np.inf))
+        )
+        return gym.spaces.Box(low, high, dtype=np.dtype(dtype).type)
+
+    def storage_dtype(self, space: gym.spaces.Box) -> np.dtype:
+        # Arrow's half floats are not read without a copy.
+        return np.dtype(np.float32) if space.dtype == np.float16 else space.dtype
+
+    def memory_dtype(self, space: gym.spaces.Box) -> np.dtype:
+        if space.dtype.kind == "f":
+            return self.storage_dtype(space)
+        return space.dtype if space.dtype == np.uint8 else np.dtype(np.int64)
+
+    def no_action(self, space: gym.spaces.Box) -> NDArray:
+        """Zeros."""
+        return np.zeros(space.shape, self.memory_dtype(space))
+
+    def words(self, description: dict[str, Any]) -> str:
+        dtype = f" of {description['dtype']}" if "dtype" in description else ""
+        return f"Box({', '.join(map(str, description['shape']))}){dtype}"
+
+    def gate(self, space: gym.spaces.Box) -> Take:
+        words = self.words(self.to_dict(space))
+        dtype, low, high = space.dtype, space.low, space.high
+        if dtype.kind == "f":
+            # What is not finite is of no space, bounded or not.
+            low, high = np.maximum(low, np.finfo(dtype).min), np.minimum(high, np.finfo(dtype).max)
+            holds_all = False
+        else:
+            holds_all = bool(np.all(low == np.iinfo(dtype).min) and np.all(high == np.iinfo(dtype).max))
+        same = bool(low.size) and bool((low == low.flat[0]).all() and (high == high.flat[0]).all())
+        least, most = (low.flat[0], high.flat[0]) if same else (None, None)
+
+        def inside(values: NDArray) -> bool:
+            if not values.size or (holds_all and values.dtype == dtype):
+                return True
+            # NaN is neither above nor below: the comparisons must hold, rather than their opposites not.
+            if same:
+                return bool(values.min() >= least and values.max() <= most)
+            return bool(((values >= low) & (values <= high)).all())
+
+        def take(values: NDArray) -> NDArray:
+            given = as_batch(values, space.shape, words)
+            if dtype.kind == "f":
+                values = _rounded(given, dtype)
+            else:
+                values = given.view(np.uint8) if given.dtype == bool else given
+            if not inside(values):
+                if dtype.kind == "f" and given.dtype.kind == "f" and given.dtype.itemsize < dtype.itemsize:
+                    # A bound, rounded to the type that the value came in.
+                    with np.errstate(over="ignore"):
+                        near = (given >= low.astype(given.dtype)) & (given <= high.astype(given.dtype))
+                    if near.all():
+                        return np.clip(values, low, high)
+                raise _outside(given, values, low, high, words)
+            if dtype.kind != "f" and values.dtype != dtype:
+                if values.dtype.kind == "f" and (values != np.rint(values)).any():
+                    row = int(np.argmax((values != np.rint(values)).reshape(len(values), -1).any(axis=1)))
+                    raise WrongValue(row, f"{in_short(given[row])}: expected integers, of {words}")
+                return values.astype(dtype)
+            return values
+
+        return take
+
+
+def _outside(given: NDArray, values: NDArray, low: NDArray, high: NDArray, words: str) -> WrongValue:
+    wrong = ~((values >= low) & (values <= high)).reshape(len(values), -1)
+    row = int(np.argmax(wrong.any(axis=1)))
+    place = int(np.argmax(wrong[row]))
+    number = given[row].ravel()[place]
+    shown = in_short(given[row]) if given[row].size == 1 else f"{in_short(given[row])} has {in_short(number)} and"
+    limits = [in_short(bound.ravel()[place]) for bound in (low, high)]
+    if not np.isfinite(number):
+        return WrongValue(row, f"{shown} is not finite: expected numbers, of {words}")
+    return WrongValue(row, f"{shown} is not of {words}: expected {limits[0]} to {limits[1]}")
+
+
+def _rounded(values: NDArray, dtype: np.dtype) -> NDArray:
+    if values.dtype == dtype:
+        return values
+    with np.errstate(over="ignore"):
+        return values.astype(dtype)
+
+
+def _written(bound: NDArray) -> Any:
+    numbers = [None if isinstance(x, float) and np.isinf(x) else x for x in bound.ravel().tolist()]
+    return numbers[0] if len(numbers) > FEW and all(x == numbers[0] for x in numbers) else numbers
+
+
+FEW = 64
+"""So many bounds or fewer are written one by one, as all were once."""
+
+
+def _read(bound: Any, shape: tuple[int, ...], dtype: np.dtype, unbounded: float) -> NDArray:
+    numbers = bound if isinstance(bound, list) else [bound] * int(np.prod(shape))
+    found = np.array([unbounded if x is None else x for x in numbers], None if numbers else dtype)
+    with np.errstate(over="ignore", invalid="ignore"):
+        read = found.astype(dtype)
+    if found.dtype.kind not in "iuf" or (read != found.astype(dtype if dtype.kind == "f" else found.dtype)).any():
+        raise ValueError(f"{in_short(bound)} are no bounds of {dtype}")
+    return read.reshape(shape)
+
+
+def bounds_of(description: dict[str, Any]) -> tuple[list[float | None], list[float | None]]:
+    """The bounds of a Box's description, one number for each of the Box; None where a side is open."""
+    count = int(np.prod(description["shape"]))
+    return tuple(
+        bound if isinstance(bound := description[side], list) else [bound] * count for side in ("low", "high")
+    )
+
+
+def within_box(space: gym.spaces.Box, values: NDArray) -> NDArray:
+    """Finite numbers `(N, *shape)` as actions of the Box: within its bounds, of its type, rounded where they count."""
+    if space.dtype.kind == "f":
+        # Numbers between two bounds do not leave them by being rounded to the bounds' own type.
+        if values.dtype.kind != "f" or values.dtype.itemsize < space.dtype.itemsize:
+            values = values.astype(space.dtype)
+        return np.clip(values, space.low, space.high).astype(space.dtype, copy=False)
+    if values.dtype.kind != "f":
+        return np.clip(values, space.low, space.high).astype(space.dtype)
+    whole = np.rint(values.astype(np.float64))
+    low, high = space.low.astype(np.float64), space.high.astype(np.float64)
+    # The float of a bound of 64 bits may lie beyond it: only what is below is cast.
+    inner = np.where((whole > low) & (whole < high), whole, 0.0).astype(space.dtype)
+    return np.where(whole >= high, space.high, np.where(whole <= low, space.low, inner))
+
+
+def random_box_actions(space: gym.spaces.Box, uniforms: NDArray[np.float64]) -> NDArray:
+    """Actions of a bounded Box, all equally likely, for uniforms `(N, *shape)` on [0, 1)."""
+    low, high = space.low, space.high
+    if space.dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            width = high - low
+        if np.isfinite(width).all():
+            return within_box(space, low + uniforms * width)
+        low, high = low.astype(np.float64), high.astype(np.float64)
+        return within_box(space, low * (1.0 - uniforms) + high * uniforms)
+    # Counted from the lowest, modulo 2^64: no sum of 64 bits overflows.
+    low, high = low.astype(np.int64), high.astype(np.int64)
+    count = (high.view(np.uint64) - low.view(np.uint64)).astype(np.float64) + 1.0
+    steps = np.minimum(np.floor(uniforms * count), np.nextafter(count, 0.0)).astype(np.uint64)
+    return np.clip((low.view(np.uint64) + steps).view(np.int64), low, high).astype(space.dtype)

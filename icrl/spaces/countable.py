@@ -1,0 +1,107 @@
+"""Discrete and MultiDiscrete, counted from 0."""
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from numpy.typing import NDArray
+
+from icrl.spaces.codec import Codec, Take, WrongValue, as_batch, in_short
+
+
+class _Countable(Codec):
+    def storage_dtype(self, space: Any) -> np.dtype:
+        """The smallest type that holds the values."""
+        return np.dtype(np.min_scalar_type(int(np.max(self.sizes(space))) - 1))
+
+    def memory_dtype(self, space: Any) -> np.dtype:
+        return np.dtype(np.int64)
+
+    def sizes(self, space: Any) -> NDArray[np.int64]:
+        """How many values each coordinate has, of the space's shape."""
+        raise NotImplementedError
+
+    def gate(self, space: Any) -> Take:
+        sizes, words = self.sizes(space), self.words(self.to_dict(space))
+        limits: dict[np.dtype, Any] = {}
+
+        def take(values: NDArray) -> NDArray:
+            values = as_batch(values, space.shape, words)
+            kind = values.dtype.kind
+            if kind == "f":
+                raise WrongValue(0, f"{in_short(values[0])}: expected integers, of {words}")
+            if kind == "b":
+                values = values.view(np.uint8)
+            # Seen as unsigned a negative number is a large one: one comparison finds both.
+            unsigned = values if kind != "i" else values.view(f"{values.dtype.byteorder}u{values.dtype.itemsize}")
+            if values.dtype not in limits:
+                most = sizes
+                if kind == "i" and values.dtype.itemsize < 8:
+                    most = np.minimum(sizes, np.iinfo(values.dtype).max + 1).astype(unsigned.dtype)
+                limits[values.dtype] = (most.max() == most.min(), int(most.max()), most)
+            alike, largest, each = limits[values.dtype]
+            if values.size and (int(unsigned.max()) >= largest if alike else (unsigned >= each).any()):
+                wrong = (unsigned >= each).reshape(len(values), -1)
+                row = int(np.argmax(wrong.any(axis=1)))
+                most = int(sizes.ravel()[np.argmax(wrong[row])]) - 1
+                where = f" has {in_short(values[row].ravel()[np.argmax(wrong[row])])} and" if sizes.ndim else ""
+                raise WrongValue(row, f"{in_short(values[row])}{where} is not of {words}: expected 0 to {most}")
+            return values
+
+        return take
+
+
+class DiscreteCodec(_Countable):
+    """`{"kind": "discrete", "n": 5}`."""
+
+    kind = "discrete"
+
+    def speaks(self, space: gym.Space) -> bool:
+        return isinstance(space, gym.spaces.Discrete) and space.start == 0
+
+    def to_dict(self, space: gym.spaces.Discrete) -> dict[str, Any]:
+        return {"n": int(space.n)}
+
+    def from_dict(self, description: dict[str, Any]) -> gym.Space:
+        return gym.spaces.Discrete(_count(description["n"]))
+
+    def sizes(self, space: gym.spaces.Discrete) -> NDArray[np.int64]:
+        return np.asarray(space.n, np.int64)
+
+    def no_action(self, space: gym.spaces.Discrete) -> NDArray:
+        """One more than the last action."""
+        return np.array(space.n, np.int64)
+
+    def words(self, description: dict[str, Any]) -> str:
+        return f"Discrete({description['n']})"
+
+
+class MultiDiscreteCodec(_Countable):
+    """`{"kind": "multi_discrete", "nvec": [9, 9]}`."""
+
+    kind = "multi_discrete"
+
+    def speaks(self, space: gym.Space) -> bool:
+        return isinstance(space, gym.spaces.MultiDiscrete) and space.nvec.ndim == 1 and not np.any(space.start)
+
+    def to_dict(self, space: gym.spaces.MultiDiscrete) -> dict[str, Any]:
+        return {"nvec": [int(n) for n in space.nvec]}
+
+    def from_dict(self, description: dict[str, Any]) -> gym.Space:
+        return gym.spaces.MultiDiscrete([_count(n) for n in description["nvec"]])
+
+    def sizes(self, space: gym.spaces.MultiDiscrete) -> NDArray[np.int64]:
+        return np.asarray(space.nvec, np.int64)
+
+    def no_action(self, space: gym.spaces.MultiDiscrete) -> NDArray:
+        """One more than the last value of each coordinate."""
+        return np.array(space.nvec, np.int64)
+
+    def words(self, description: dict[str, Any]) -> str:
+        return f"MultiDiscrete({', '.join(map(str, description['nvec']))})"
+
+
+def _count(n: Any) -> int:
+    if not isinstance(n, int) or isinstance(n, bool) or n < 1:
+        raise ValueError(f"{n!r} is no number of values")
+    return n
