@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 FORMAT = 1
 PROVENANCE_FILE = "provenance.json"
 TASKS_FILE = "tasks.parquet"
+OPTIONAL = ("family_from", "behaviour", "about")
+"""Keys that a provenance may lack."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,12 @@ class Provenance:
     seed: int
     """Of the learners and environments."""
     format: int = field(default=FORMAT)
+    family_from: str | None = None
+    """The folder, relative to the one that this lies in, that the family's place counts from."""
+    behaviour: dict[str, Any] | None = None
+    """What the family did when the data were recorded, as `icrl.fingerprint.take` gives it."""
+    about: dict[str, Any] | None = None
+    """What a description needs of a family whose code may not be at hand: its label, its anchors."""
 
     def make_family(self) -> "TaskFamily":
         """The family, built from its name and options; raises DatasetError if its definition has changed since."""
@@ -78,7 +86,9 @@ def write_provenance(folder: Path, provenance: Provenance, split: Split) -> None
     )
     with whole_file(folder / TASKS_FILE) as temporary:
         pq.write_table(table, temporary)
-    write_json(folder / PROVENANCE_FILE, asdict(provenance))
+    # What is not known has no key: files without these are as old as those that never had them.
+    values = {key: value for key, value in asdict(provenance).items() if key not in OPTIONAL or value is not None}
+    write_json(folder / PROVENANCE_FILE, values)
 
 
 def read_provenance(folder: Path) -> Provenance:
@@ -97,7 +107,7 @@ def read_provenance(folder: Path) -> Provenance:
             f"{path} is not readable as JSON ({error}): restore it or generate the data again"
         ) from None
     expected = {f.name for f in fields(Provenance)}
-    if not isinstance(values, dict) or values.get("format") != FORMAT or set(values) != expected:
+    if not isinstance(values, dict) or values.get("format") != FORMAT or {*values, *OPTIONAL} != expected:
         raise DatasetError(
             f"{path} is not of format {FORMAT}, which this release reads: generate the data again with this release"
         )
