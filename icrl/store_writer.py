@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 STATE_FILE, INFO_FILE = "state.json", "dataset_info.json"
 
+LARGEST_LIST = np.iinfo(np.int32).max
+"""Numbers in one column of a shard: Arrow counts them in 32 bits."""
+
 
 @dataclass(frozen=True)
 class HistoryColumns:
@@ -118,8 +121,8 @@ def _record_batch(columns: HistoryColumns) -> "pa.RecordBatch":
         flat = np.ascontiguousarray(values).reshape(-1)
         # Booleans as bytes: Arrow's own are bits, which cannot be viewed without a copy.
         flat = flat.view(np.uint8) if flat.dtype == bool else flat
-        if starts[-1] * width > np.iinfo(np.int32).max:
-            raise ValueError(f"a shard of {starts[-1]} transitions is too large: lower histories_per_shard")
+        if starts[-1] * width > LARGEST_LIST:
+            raise ValueError(f"a shard of {starts[-1]} transitions is too large: write fewer histories in one")
         return pa.ListArray.from_arrays(pa.array((starts * width).astype(np.int32)), pa.array(flat))
 
     arrays = {

@@ -1,0 +1,210 @@
+"""What a recording will be, decided before its first step: a dry run prints it, the recording carries it out.
+
+Whatever can be known to go wrong is refused here: `make_plan` is all that stands between a config and hours of work.
+"""
+
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from icrl.errors import DatasetError, FamilyError, IcrlError, UsageError
+from icrl.files import size_in_words
+from icrl.own_code import in_one_line
+from icrl.provenance import Provenance
+from icrl.spaces import space_from_dict, space_to_dict, storage_dtype
+from icrl.store_writer import LARGEST_LIST, shard_name
+from icrl.tasks import Split, Task, TaskFamily
+
+if TYPE_CHECKING:
+    from icrl.data_gen.generate import GenerateConfig
+
+SHARD_BYTES = 1 << 30
+"""A shard is recorded in memory: it has fewer histories than asked for where they could take more than this."""
+
+
+@dataclass(frozen=True)
+class Shards:
+    """Which histories are where: what every process needs to make any shard."""
+
+    config: "GenerateConfig"
+    out: Path
+    num_tasks: int
+    per_shard: int
+    """Histories of each shard but the last."""
+
+    @property
+    def num_histories(self) -> int:
+        return self.num_tasks * self.config.histories_per_task
+
+    def __len__(self) -> int:
+        return -(-self.num_histories // self.per_shard)
+
+    def path(self, shard: int) -> Path:
+        return self.out / shard_name(shard, len(self))
+
+    def histories(self, shard: int) -> range:
+        first = shard * self.per_shard
+        return range(first, min(first + self.per_shard, self.num_histories))
+
+    def lanes(self, tasks: Sequence[Task], histories: Sequence[int]) -> list[Task]:
+        """The task of each history."""
+        return [tasks[history % self.num_tasks] for history in histories]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A resolved recording. Made by `make_plan`."""
+
+    shards: Shards
+    provenance: Provenance
+    split: Split
+    largest_history: int
+    """Bytes of a history whose episodes all last to the horizon."""
+
+    @property
+    def bytes_at_most(self) -> int:
+        """Of the dataset: episodes may end before the horizon."""
+        return self.shards.num_histories * self.largest_history
+
+    def describe(self, show: Callable[[str], None] = print) -> None:
+        """What would be done."""
+        shards, provenance, config = self.shards, self.provenance, self.shards.config
+        kept = _kept(config)
+        lived = shards.num_histories * config.episodes * provenance.horizon
+        there = sum(shards.path(shard).exists() for shard in range(len(shards)))
+        left = f"; {there} of {len(shards)} shards are there" if there else ""
+        each = f" of {shards.per_shard:,} histories" if len(shards) > 1 else ""
+        show(f"would record into {shards.out}{left}")
+        show(f"  family     {provenance.family}@{provenance.family_version} {provenance.family_options}")
+        show(f"  learner    {provenance.learner} {provenance.learner_options}")
+        show(
+            f"  histories  {shards.num_histories:,}: {shards.num_tasks:,} {config.split} tasks × "
+            f"{config.histories_per_task}"
+        )
+        show(f"  episodes   {config.episodes:,} a history, {kept:,} recorded, of at most {provenance.horizon} steps")
+        show(f"  lived      at most {lived:,} transitions")
+        show(
+            f"  size       at most {size_in_words(self.bytes_at_most)} in {len(shards):,} "
+            f"shard{'s' if len(shards) > 1 else ''}{each}"
+        )
+        if shards.per_shard < config.histories_per_shard and len(shards) > 1:
+            show(f"             rather than {config.histories_per_shard:,}, since a shard is recorded in memory")
+        show("  files      config.yaml, provenance.json, tasks.parquet, data-*.arrow, dataset_info.json, state.json")
+        show("nothing was written (--dry-run)")
+
+    def check_space(self) -> None:
+        """Raises DatasetError before the first byte where the disk could not hold the last one."""
+        out = self.shards.out
+        there = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
+        free = shutil.disk_usage(there).free
+        needed = self.bytes_at_most - sum(path.stat().st_size for path in out.glob("*.arrow"))
+        if needed > free:
+            raise DatasetError(
+                f"the dataset may need {needed / 1e9:,.2f} GB, {out} has {free / 1e9:,.2f} GB free: "
+                "free some space, or lower histories_per_task or raise keep_every"
+            )
+
+
+def make_plan(config: "GenerateConfig", out: Path) -> Plan:
+    """The recording that a config asks for.
+
+    Raises:
+        UsageError, FamilyError, DatasetError: for what does not exist, does not go together, or could be recorded and
+            then not be stored or evaluated.
+    """
+    from icrl.data_gen.learners import learner_options
+    from icrl.envs import make_family
+
+    family = make_family(config.family, **config.family_options)
+    # What is written down must make the family again when the data is read.
+    make_family(config.family, **family.options)
+    split = family.split(config.split_seed)
+    tasks = split.named(config.split)
+    if not tasks:
+        raise UsageError(f"{config.family} has no {config.split} tasks with these options: choose another split")
+    provenance = Provenance(
+        family=config.family,
+        family_version=family.version,
+        family_options=dict(family.options),
+        horizon=family.horizon,
+        observation_space=space_to_dict(family.observation_space),
+        action_space=space_to_dict(family.action_space),
+        split_seed=config.split_seed,
+        recorded_split=config.split,
+        learner=config.learner,
+        learner_options=learner_options(config.learner, config.learner_options),
+        histories_per_task=config.histories_per_task,
+        episodes=config.episodes,
+        keep_every=config.keep_every,
+        seed=config.seed,
+    )
+    _check_writable(provenance, split)
+    numbers, size = _largest_history(config, provenance)
+    if numbers > LARGEST_LIST:
+        raise UsageError(
+            f"a history of {_kept(config):,} episodes of {family.horizon:,} steps may have {numbers:,} numbers in one "
+            f"column, the store holds {LARGEST_LIST:,} of a history: lower episodes or raise keep_every"
+        )
+    per_shard = max(1, min(config.histories_per_shard, LARGEST_LIST // numbers, SHARD_BYTES // size))
+    shards = Shards(config, out, len(tasks), per_shard)
+    _check_learner(shards, family, tasks)
+    _check_anchors(family, (split.test or tasks)[0])
+    return Plan(shards, provenance, split, size)
+
+
+def _kept(config: "GenerateConfig") -> int:
+    """Episodes of a history that are recorded."""
+    return -(-config.episodes // config.keep_every)
+
+
+def _largest_history(config: "GenerateConfig", provenance: Provenance) -> tuple[int, int]:
+    """Of a history whose episodes all last to the horizon: the numbers of its largest column, and bytes in all."""
+    observation, action = (space_from_dict(s) for s in (provenance.observation_space, provenance.action_space))
+    numbers, acting = (int(np.prod(space.shape)) for space in (observation, action))
+    width = numbers * storage_dtype(observation).itemsize
+    # Reward 4, terminated 1, truncated 1, episode 4, step in episode 4; a final observation each episode.
+    per_step = width + acting * storage_dtype(action).itemsize + 14
+    kept = _kept(config)
+    return kept * provenance.horizon * max(numbers, acting, 1), kept * (provenance.horizon * per_step + width)
+
+
+def _check_writable(provenance: Provenance, split: Split) -> None:
+    """Raises FamilyError where the family's options or its tasks' parameters cannot be written as JSON."""
+    stated: list[tuple[str, Any]] = [("options", provenance.family_options)]
+    stated += [(f"task {task.id}", task.params) for name in split.names for task in split.named(name)]
+    for what, value in stated:
+        try:
+            json.dumps(value, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise FamilyError(
+                f"{provenance.family}: {what} {value} cannot be written as JSON ({error}): expected finite numbers, "
+                "text, true or false, and lists and dicts of them"
+            ) from None
+    json.dumps(asdict(provenance), allow_nan=False)
+
+
+def _check_learner(shards: Shards, family: TaskFamily, tasks: Sequence[Task]) -> None:
+    """Raises UsageError where the learner cannot learn a shard of the family."""
+    from icrl.data_gen.learner import LearnerSetting
+    from icrl.data_gen.learners import make_learner
+
+    config, index = shards.config, shards.histories(0)
+    setting = LearnerSetting(family, shards.lanes(tasks, index), config.episodes, config.seed, np.array(index))
+    make_learner(config.learner, config.learner_options, setting)
+
+
+def _check_anchors(family: TaskFamily, task: Task) -> None:
+    """Raises where returns on the family's tasks have nothing to be measured against, as evaluation will want."""
+    if hasattr(family, "anchor_episodes"):
+        family.anchor_episodes = 1  # Of this instance alone: whether they can be measured is all that is asked.
+    try:
+        family.anchors([task])
+    except IcrlError as error:
+        raise type(error)(f"{error}; without it {family.name} could be recorded and never be evaluated") from None
+    except Exception as error:
+        raise FamilyError(f"{family.name}: anchors of task {task.id} fail: {in_one_line(error)}") from error
