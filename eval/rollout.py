@@ -13,10 +13,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from icrl.envs.base import BatchedEnv
+from icrl.envs.stepping import Watching, lived
 from icrl.errors import UsageError
 from icrl.history import LearningHistory
 from icrl.seeding import derive_seed
-from icrl.spaces import storage_dtype
+from icrl.tape import Tape, histories
 from icrl.tasks import Task, TaskFamily, lane_numbers
 
 Lane = tuple[int, int]
@@ -41,6 +42,8 @@ class Agent(Protocol):
     def observe(self, rewards: NDArray, terminated: NDArray, truncated: NDArray) -> None:
         """The environments' answer to the last `act`, each `(L,)`."""
 
+    # An agent may define `keep(lanes)`: it lets go of all lanes but these, which are places in the present batch.
+
 
 @dataclass(frozen=True)
 class Rollout:
@@ -49,7 +52,7 @@ class Rollout:
     returns: NDArray[np.float64]
     """Undiscounted return of each episode, shape `(S, N, K)`."""
     env_steps: int
-    """Steps taken in all lanes together, those of lanes that had already finished included."""
+    """Steps taken in all lanes together, those of lanes included that were done and had not left yet."""
     seconds: float
     """Wall time of acting and stepping, prompts included."""
     histories: Mapping[Lane, LearningHistory]
@@ -72,8 +75,8 @@ def rollout(
     """Lets the agent live through `episodes` episodes of every task, `seeds` times over.
 
     A lane's random numbers are a function of `seed`, its seed's number and its task's id alone, so what happens in it
-    does not depend on the other lanes. Lanes that finish early keep stepping, so that the batch stays whole, but what
-    they do then is not counted.
+    does not depend on the other lanes. Lanes that are done leave the batch, if the agent can `keep` the others; else
+    they step along, and what they do then is not counted.
 
     Args:
         tasks: N tasks of `family`.
@@ -94,81 +97,28 @@ def rollout(
     # What a lane is, rather than where it stands: that makes it independent of the batch.
     index_L = lane_numbers(np.repeat(np.arange(seeds), len(tasks)), lanes_task)
     base = derive_seed(seed, "evaluation")
-    tape = _Tape(family, [s * len(tasks) + n for s, n in record])
+    tape = Tape(family, np.unique([s * len(tasks) + n for s, n in record]).astype(np.int64))
 
     start = time.perf_counter()
     with closing((make or family.make)(lanes_task, base, index_L)) as env:
         agent.reset(num_lanes, seed=base, index=index_L, prompts=prompts)
-        observations, _ = env.reset()
-        return_LK = np.zeros((num_lanes, episodes))
-        running_L = np.zeros(num_lanes)
-        count_L = np.zeros(num_lanes, np.int64)
-        steps, unfinished = 0, num_lanes
-        while unfinished:
-            action_L = agent.act(observations)
-            following, reward_L, terminated_L, truncated_L, info = env.step(action_L)
-            agent.observe(reward_L, terminated_L, truncated_L)
-            tape.write(observations, action_L, reward_L, terminated_L, truncated_L, info.get("final_obs"))
-            observations = following
-            running_L += reward_L
-            steps += 1
-            done_L = terminated_L | truncated_L
-            if done_L.any():
-                counted = np.flatnonzero(done_L & (count_L < episodes))
-                return_LK[counted, count_L[counted]] = running_L[counted]
-                count_L[counted] += 1
-                running_L[done_L] = 0.0
-                unfinished = int(np.count_nonzero(count_L < episodes))
+        return_LK, running_L, env_steps = np.zeros((num_lanes, episodes)), np.zeros(num_lanes), 0
+        for step in lived(env, Watching(agent), episodes):
+            env_steps += step.stepped
+            running_L[step.lanes] += step.rewards
+            tape.write(step, step.live)
+            if step.ended:
+                counted = np.flatnonzero(step.done & step.live)
+                return_LK[step.lanes[counted], step.episode[counted]] = running_L[step.lanes[counted]]
+                running_L[step.lanes[step.done]] = 0.0
                 if advance is not None and len(counted):
                     advance(len(counted))
     seconds = time.perf_counter() - start
 
-    histories = {
-        divmod(lane, len(tasks)): tape.history(row, lanes_task[lane], lane // len(tasks), episodes)
-        for row, lane in enumerate(tape.lanes)
-    }
-    return Rollout(return_LK.reshape(seeds, len(tasks), episodes), steps * num_lanes, seconds, histories)
-
-
-class _Tape:
-    """The transitions of a few lanes, as they come."""
-
-    def __init__(self, family: TaskFamily, lanes: list[int]) -> None:
-        self.lanes = np.array(lanes, np.int64)
-        self._dtype = storage_dtype(family.observation_space)
-        self._columns: list[list[NDArray]] = [[] for _ in range(6)]
-
-    def write(self, observations, actions, rewards, terminated, truncated, final_observations) -> None:
-        """One step of all lanes; `final_observations` is None where no episode ended."""
-        if not len(self.lanes):
-            return
-        final = observations if final_observations is None else final_observations
-        for column, values in zip(
-            self._columns, (observations, actions, rewards, terminated, truncated, final), strict=True
-        ):
-            column.append(values[self.lanes])
-
-    def history(self, row: int, task: Task, learner_seed: int, episodes: int) -> LearningHistory:
-        """The first `episodes` episodes of the `row`-th recorded lane."""
-        observations, actions, rewards, terminated, truncated, final = (
-            np.stack([values[row] for values in column]) for column in self._columns
-        )
-        ends = np.flatnonzero(terminated | truncated)[:episodes]
-        rows = slice(0, ends[-1] + 1)
-        starts = np.concatenate(([0], ends[:-1] + 1))
-        lengths = ends + 1 - starts
-        episode = np.repeat(np.arange(episodes, dtype=np.int32), lengths)
-        return LearningHistory(
-            observations=observations[rows].astype(self._dtype),
-            actions=actions[rows],
-            rewards=rewards[rows].astype(np.float32),
-            terminated=terminated[rows],
-            truncated=truncated[rows],
-            episode=episode,
-            step_in_episode=(np.arange(len(episode)) - starts[episode]).astype(np.int32),
-            final_observations=final[ends].astype(self._dtype),
-            task_id=task.id,
-            task_params=task.params,
-            learner="in-context",
-            learner_seed=learner_seed,
-        )
+    found = {}
+    if len(tape.lanes):
+        recorded = [lanes_task[lane] for lane in tape.lanes]
+        columns = tape.columns(np.array([task.id for task in recorded], np.int64), tape.lanes // len(tasks))
+        every = histories(columns, recorded, "in-context")
+        found = {divmod(int(lane), len(tasks)): history for lane, history in zip(tape.lanes, every, strict=True)}
+    return Rollout(return_LK.reshape(seeds, len(tasks), episodes), env_steps, seconds, found)

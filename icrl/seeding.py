@@ -65,6 +65,10 @@ class Streams:
     def __len__(self) -> int:
         return len(self.keys)
 
+    def keep(self, lanes: NDArray[np.int64]) -> None:
+        """Lets go of all lanes but these."""
+        self.keys, self.counters = self.keys[lanes], self.counters[lanes]
+
     def bits(self, lanes: NDArray | None = None) -> NDArray[np.uint64]:
         """64 random bits for each lane, or for each of `lanes` (indices); only those lanes advance."""
         if lanes is None:

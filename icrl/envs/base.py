@@ -9,17 +9,19 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
+from icrl.lanes import PerLane, rising
 from icrl.seeding import Streams, stream_keys
 
 
-class BatchedEnv(VectorEnv):
+class BatchedEnv(VectorEnv, PerLane):
     """A `gymnasium.vector.VectorEnv` computed for all lanes at once in NumPy.
 
     Autoreset is SAME_STEP: where an episode ends, `step` returns the first observation of the next one, and
     `info["final_obs"]` (shape `(N, *observation_shape)`, valid where `info["_final_obs"]` is true) holds the last
     observation of the episode that ended. There is no fake step.
 
-    A subclass keeps the state of its lanes in arrays and defines `_start`, `_advance` and `_observe`.
+    A subclass keeps the state of its lanes in arrays and defines `_start`, `_advance` and `_observe`. It should state
+    those arrays in `per_lane`: then lanes that are done can leave, and cost nothing more.
 
     Args:
         observation_space, action_space: of one lane.
@@ -27,6 +29,11 @@ class BatchedEnv(VectorEnv):
         horizon: steps after which an episode that has not terminated is truncated.
         seed, index: lane i draws from the stream (seed, "environment", index[i]).
     """
+
+    per_lane = ("index", "streams", "steps", "_cut_N")
+    lane_counters = ("_all_lanes",)
+    worth_leaving: float = 0.25
+    """The share of lanes that is to be done before letting go of them pays, since what stays is copied. 0: at once."""
 
     def __init__(
         self,
@@ -38,11 +45,9 @@ class BatchedEnv(VectorEnv):
         index: NDArray | None = None,
     ) -> None:
         self.metadata = {"autoreset_mode": AutoresetMode.SAME_STEP}
-        self.num_envs = num_envs
         self.single_observation_space = observation_space
         self.single_action_space = action_space
-        self.observation_space = batch_space(observation_space, num_envs)
-        self.action_space = batch_space(action_space, num_envs)
+        self._set_size(num_envs)
         self.horizon = horizon
         self.index = np.arange(num_envs) if index is None else np.asarray(index)
         if len(self.index) != num_envs:
@@ -55,6 +60,33 @@ class BatchedEnv(VectorEnv):
         self._num_actions = int(action_space.n) if isinstance(action_space, gym.spaces.Discrete) else None
         self._cut_N = np.zeros(num_envs, bool)
         """Lanes whose episode `_advance` found to be cut for a reason of the environment's own."""
+
+    def _set_size(self, num_envs: int) -> None:
+        self.num_envs = num_envs
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+
+    @property
+    def lanes_stepped(self) -> int:
+        """How many lanes a step computes: more than `num_envs` where some are hidden."""
+        return self.num_envs
+
+    def keep(self, lanes: NDArray[np.int64]) -> "BatchedEnv":
+        """Lets go of all lanes but these, which go on exactly as they would have in the whole batch.
+
+        Args:
+            lanes: places in the present batch, rising.
+
+        Returns:
+            The environment to go on with: this one, now of fewer lanes; or where its class does not state `per_lane`,
+            one that steps this one as a whole and shows these lanes.
+        """
+        lanes = rising(lanes, self.num_envs)
+        if not self.lets_go:
+            return ShownLanes(self, lanes)
+        super().keep(lanes)
+        self._set_size(len(lanes))
+        return self
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
         """Starts an episode in every lane; `seed` gives every lane a new stream.
@@ -141,3 +173,53 @@ class BatchedEnv(VectorEnv):
     @abstractmethod
     def _observe(self) -> NDArray:
         """The present observation of every lane, in an array of its own that later steps leave alone."""
+
+
+class ShownLanes(BatchedEnv):
+    """Some lanes of an environment that cannot let go of the others: all are stepped, these are shown.
+
+    Args:
+        env: of N lanes.
+        lanes: places among them, rising.
+    """
+
+    per_lane = ("_shown",)
+
+    def __init__(self, env: BatchedEnv, lanes: NDArray[np.int64]) -> None:
+        index = env.index[lanes]
+        super().__init__(env.single_observation_space, env.single_action_space, len(lanes), env.horizon, 0, index)
+        self._env, self._shown, self.worth_leaving = env, lanes, env.worth_leaving
+        self.metadata = env.metadata
+
+    @property
+    def lanes_stepped(self) -> int:
+        return self._env.lanes_stepped
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
+        return self._env.reset(seed=seed, options=options)[0][self._shown], {}
+
+    def step(self, actions: NDArray):
+        *arrays, info = self._env.step(self._whole(actions))
+        observations, rewards, terminated, truncated = (array[self._shown] for array in arrays)
+        of_lanes = {key: values for key, values in info.items() if np.shape(values)[:1] == (self._env.num_envs,)}
+        info = info | {key: values[self._shown] for key, values in of_lanes.items()}
+        if not (terminated | truncated).any():
+            info = {key: values for key, values in info.items() if key not in ("final_obs", "_final_obs")}
+        return observations, rewards, terminated, truncated, info
+
+    def played(self, actions: NDArray) -> NDArray:
+        return self._env.played(self._whole(actions))[self._shown]
+
+    def _whole(self, actions: NDArray) -> NDArray:
+        """Actions of all lanes: one that is not shown takes that of the first which is, since the space has it."""
+        actions = np.asarray(actions)
+        if actions.shape[:1] != (self.num_envs,):
+            raise ValueError(
+                f"actions have shape {actions.shape}: expected one for each of {self.num_envs} environments"
+            )
+        row_N = np.zeros(self._env.num_envs, np.int64)
+        row_N[self._shown] = self._all_lanes
+        return actions[row_N]
+
+    def close_extras(self, **kwargs: Any) -> None:
+        self._env.close()

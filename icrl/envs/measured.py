@@ -6,6 +6,7 @@ from contextlib import closing
 import numpy as np
 from numpy.typing import NDArray
 
+from icrl.envs.stepping import Watching, lived
 from icrl.seeding import Streams, stream_keys
 from icrl.tasks import ReferencePolicy, Task, TaskFamily, lane_numbers
 
@@ -50,11 +51,7 @@ def _returns(family, tasks, policy, index) -> NDArray[np.float64]:
     """Return of one episode per lane."""
     with closing(family.make(tasks, ANCHOR_SEED, index)) as env:
         actor = policy(tasks, Streams(stream_keys(ANCHOR_SEED, "anchor", index)))
-        observations, _ = env.reset()
-        return_N, running_N = np.zeros(len(tasks)), np.ones(len(tasks), bool)
-        while running_N.any():
-            observations, rewards, terminated, truncated, _ = env.step(actor.act(observations))
-            actor.observe(rewards, terminated, truncated)
-            return_N += np.where(running_N, rewards, 0.0)
-            running_N &= ~(terminated | truncated)
+        return_N = np.zeros(len(tasks))
+        for step in lived(env, Watching(actor), episodes=1):
+            return_N[step.lanes] += np.where(step.live, step.rewards, 0.0)
     return return_N

@@ -1,0 +1,153 @@
+"""The tape that runs along while a batch is lived through; it gives the histories lane by lane.
+
+Legend: N lanes, M transitions of all lanes, E finished episodes of all.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from icrl.envs.stepping import Step
+from icrl.history import LearningHistory
+from icrl.spaces import storage_dtype
+from icrl.store_writer import HistoryColumns
+from icrl.tasks import Task, TaskFamily
+
+
+class Tape:
+    """Transitions of some lanes, as they come.
+
+    Args:
+        family: gives the types that observations and actions are stored in.
+        lanes: which lanes of the batch, N of them, rising.
+    """
+
+    def __init__(self, family: TaskFamily, lanes: NDArray[np.int64]) -> None:
+        self.lanes = lanes
+        self._types = storage_dtype(family.observation_space), storage_dtype(family.action_space)
+        self._rows, self._finals = _Rows(len(lanes), 7), _Rows(len(lanes), 1)
+        self._seen: NDArray[np.int64] | None = None
+
+    def write(self, step: Step, kept: NDArray[np.bool_]) -> None:
+        """Keeps a step of those lanes of it that are on the tape and for which `kept`, one flag a lane, is true."""
+        if step.lanes is not self._seen:
+            self._look_for(step.lanes)
+        some = self._some
+        kept = kept[some]
+        if not kept.any():
+            return
+        observation_type, action_type = self._types
+        self._rows.append(
+            self._here,
+            kept,
+            step.observations[some].astype(observation_type),
+            step.actions[some].astype(action_type),
+            np.asarray(step.rewards[some], np.float32),
+            step.terminated[some],
+            step.truncated[some],
+            step.episode[some],
+            step.step[some],
+        )
+        if step.ended and (last := kept & step.done[some]).any():
+            self._finals.append(self._here, last, step.successors[some].astype(observation_type))
+
+    def _look_for(self, lanes: NDArray[np.int64]) -> None:
+        """Notes which rows of a step count, and which of this tape's lanes they are."""
+        on_tape = np.isin(lanes, self.lanes)
+        self._seen = lanes
+        self._some: slice | NDArray[np.bool_] = slice(None) if on_tape.all() else on_tape
+        self._here = np.searchsorted(self.lanes, lanes[on_tape])
+
+    def columns(self, task_id: NDArray[np.int64], learner_seed: NDArray[np.int64]) -> HistoryColumns:
+        """All lanes as histories, one after the other; the tape is empty then."""
+        lengths, columns = self._rows.lane_major()
+        num_final, (final_observations,) = self._finals.lane_major()
+        return HistoryColumns(task_id, learner_seed, lengths, num_final, *columns, final_observations)
+
+
+def histories(columns: HistoryColumns, tasks: Sequence[Task], learner: str) -> Iterator[LearningHistory]:
+    """Each of some histories by itself, checked; `tasks` are theirs."""
+    ends, final_ends = np.cumsum(columns.lengths), np.cumsum(columns.num_final)
+    for lane, task in enumerate(tasks):
+        part = slice(ends[lane] - columns.lengths[lane], ends[lane])
+        final_part = slice(final_ends[lane] - columns.num_final[lane], final_ends[lane])
+        yield LearningHistory(
+            observations=columns.observations[part],
+            actions=columns.actions[part],
+            rewards=columns.rewards[part],
+            terminated=columns.terminated[part],
+            truncated=columns.truncated[part],
+            episode=columns.episode[part],
+            step_in_episode=columns.step_in_episode[part],
+            final_observations=columns.final_observations[final_part],
+            task_id=task.id,
+            task_params=task.params,
+            learner=learner,
+            learner_seed=int(columns.learner_seed[lane]),
+        )
+
+
+@dataclass
+class _Stretch:
+    """Rows in which the same lanes stood in the batch."""
+
+    lanes: NDArray[np.int64]
+    masks: list[NDArray[np.bool_]] = field(default_factory=list)
+    columns: list[list[NDArray]] = field(default_factory=list)
+
+
+class _Rows:
+    """Rows of a batch that shrinks, `(M, …)` each, with a mask of the lanes that they count for."""
+
+    def __init__(self, num_lanes: int, num_columns: int) -> None:
+        self._num_lanes, self._num_columns = num_lanes, num_columns
+        self._stretches: list[_Stretch] = []
+
+    def append(self, lanes: NDArray[np.int64], mask: NDArray[np.bool_], *row: NDArray) -> None:
+        if not self._stretches or self._stretches[-1].lanes is not lanes:
+            self._stretches.append(_Stretch(lanes, columns=[[] for _ in range(self._num_columns)]))
+        stretch = self._stretches[-1]
+        stretch.masks.append(mask)
+        for column, values in zip(stretch.columns, row, strict=True):
+            column.append(values)
+
+    def lane_major(self) -> tuple[NDArray[np.int64], list[NDArray]]:
+        """How many rows each lane has, `(N,)`; and each column with the lanes one after the other, `(M, …)`.
+
+        That is Arrow's own layout of a list per history, so no lane is ever touched by itself.
+        """
+        masks = [np.stack(stretch.masks).T for stretch in self._stretches]
+        lengths = np.zeros(self._num_lanes, np.int64)
+        for stretch, mask_NT in zip(self._stretches, masks, strict=True):
+            lengths[stretch.lanes] += mask_NT.sum(axis=1)
+        # Free the rows as they are copied: a batch of long histories is most of the memory.
+        if len(masks) == 1 and len(self._stretches[0].lanes) == self._num_lanes:
+            return lengths, [_chosen(column, masks[0]) for column in self._stretches[0].columns]
+        places, total = self._places(masks, lengths), int(lengths.sum())
+        columns = []
+        for number in range(self._num_columns):
+            first = self._stretches[0].columns[number][0]
+            whole = np.empty((total, *first.shape[1:]), first.dtype)
+            for stretch, mask_NT, place in zip(self._stretches, masks, places, strict=True):
+                whole[place] = _chosen(stretch.columns[number], mask_NT)
+            columns.append(whole)
+        return lengths, columns
+
+    def _places(self, masks: list[NDArray[np.bool_]], lengths: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+        """Where the rows of each stretch, its lanes one after the other, belong in a column of all."""
+        next_N, places = np.cumsum(lengths) - lengths, []
+        for stretch, mask_NT in zip(self._stretches, masks, strict=True):
+            count = mask_NT.sum(axis=1)
+            before = np.cumsum(count) - count
+            places.append(np.arange(count.sum()) + np.repeat(next_N[stretch.lanes] - before, count))
+            next_N[stretch.lanes] += count
+        return places
+
+
+def _chosen(column: list[NDArray], mask_NT: NDArray[np.bool_]) -> NDArray:
+    """The rows that count, lane after lane, shape `(…, *shape)`; the list is empty then."""
+    values_NT = np.stack(column).swapaxes(0, 1)
+    column.clear()
+    return values_NT.reshape(-1, *values_NT.shape[2:]) if mask_NT.all() else values_NT[mask_NT]
