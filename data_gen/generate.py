@@ -16,11 +16,10 @@ from typing import Any, ClassVar
 from icrl.config import config_to_dict, first_difference, load_config, parse_command, save_config
 from icrl.data_gen.plan import Plan, Shards, make_plan
 from icrl.errors import UsageError
-from icrl.files import check_out, size_in_words
+from icrl.files import size_in_words
+from icrl.folders import CONFIG_FILE, check_out
 from icrl.own_code import own_code_fails_in_one_line
 from icrl.progress import progress
-
-CONFIG_FILE = "config.yaml"
 
 
 @dataclass(frozen=True)
@@ -220,22 +219,10 @@ def _record_shard(shards: Shards, shard: int) -> int:
 def _is_complete(plan: Plan, resume: bool) -> bool:
     """Whether `out` is this very dataset, whole; raises where it is anything but nothing or a part of it."""
     from icrl.provenance import PROVENANCE_FILE, read_provenance
-    from icrl.store_writer import listed_shards
 
     config, out = plan.shards.config, plan.shards.out
-    check_out(out)
-    if not out.is_dir() or not any(out.iterdir()):
+    if (state := check_out(out, "dataset", resume)) == "new":
         return False
-    if not (out / CONFIG_FILE).is_file():
-        if all(path.name.startswith(".") for path in out.iterdir()):
-            return False
-        raise UsageError(f"{out} is not empty and holds no recording: give --out a folder that is new or empty")
-    if (out / "model").exists() or (out / "checkpoints").exists():
-        raise UsageError(f"{out} is a run of `icrl train`: give --out a folder that is new or empty")
-    complete = listed_shards(out) is not None
-    if not resume:
-        state = "holds a dataset" if complete else "holds a recording that has not finished"
-        raise UsageError(f"{out} {state}: go on with --resume, or give --out another folder")
     ours, theirs = (_identity(c) for c in (config, load_config(GenerateConfig, out / CONFIG_FILE)))
     if difference := first_difference(theirs, ours):
         raise UsageError(f"{out} was recorded with another config ({difference}): give --out another folder")
@@ -245,12 +232,13 @@ def _is_complete(plan: Plan, resume: bool) -> bool:
         if difference := first_difference(then, now):
             raise UsageError(f"{out} was recorded by another release ({difference}): give --out another folder")
     named = {plan.shards.path(shard).name for shard in range(len(plan.shards))}
-    if not complete and (others := sorted(path.name for path in out.glob("data-*.arrow") if path.name not in named)):
+    others = sorted(path.name for path in out.glob("data-*.arrow") if path.name not in named)
+    if state != "complete" and others:
         raise UsageError(
             f"{out} was recorded by another release ({others[0]} is none of {len(named)} shards): give --out another "
             "folder"
         )
-    return complete
+    return state == "complete"
 
 
 def _identity(config: GenerateConfig) -> dict[str, Any]:

@@ -22,12 +22,13 @@ from icrl.eval.config import EMPTY_PROMPT, EvaluateConfig
 from icrl.eval.measures import comparable, has_regret, pull_regret
 from icrl.eval.rollout import Agent, Lane, Rollout, rollout
 from icrl.eval.summary import Evaluation, in_seeds, make_summary
-from icrl.files import check_out, whole_file, write_json
+from icrl.files import whole_file, write_json
+from icrl.folders import CONFIG_FILE, SCORES_FILE, SUMMARY_FILE, check_out, check_source
 from icrl.progress import progress
 from icrl.provenance import PROVENANCE_FILE, Provenance, read_provenance, read_split
 from icrl.tasks import SPLIT_NAMES, Anchors, Task, TaskFamily
 
-SUMMARY_FILE, REPORT_FILE, SCORES_FILE, CONFIG_FILE = "summary.json", "report.html", "scores.parquet", "config.yaml"
+REPORT_FILE = "report.html"
 CURVE_FILES = ("adaptation_curve.svg", "adaptation_curve.png")
 TRAINED_ON = "train"
 """The one split that may be evaluated after training on it: whoever names it knows."""
@@ -64,8 +65,7 @@ def evaluate(
     out = Path(out)
 
     # 1. The run.
-    if not run.is_dir():
-        raise UsageError(f"{run} is not there: expected a run folder made by `icrl train`")
+    check_source(run, "run")
     provenance = read_provenance(run)
     family = provenance.make_family()
     tasks = _tasks(run, settings, provenance)
@@ -159,13 +159,8 @@ def _finished(out: Path, config: EvaluateConfig, model: dict[str, Any], resume: 
     Raises:
         UsageError: where `out` is something else, or holds an evaluation that this one would overwrite.
     """
-    check_out(out)
-    if (out / PROVENANCE_FILE).exists():
-        raise UsageError(f"{out} holds a dataset or a run, not an evaluation: give --out a folder of its own")
-    if not (out / SUMMARY_FILE).exists():
+    if check_out(out, "evaluation", resume) != "complete":
         return None
-    if not resume:
-        raise UsageError(f"{out} already holds an evaluation: give another --out, or --resume to see it again")
     try:
         summary = json.loads((out / SUMMARY_FILE).read_text())
         digest = summary["model"]["sha256"]

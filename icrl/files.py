@@ -81,7 +81,7 @@ def write_json(path: Path, value: Any) -> None:
     write_atomically(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
-def check_out(out: Path) -> None:
+def check_writable(out: Path) -> None:
     """Raises UsageError where a command cannot write into the folder `out`, which may be still to be made."""
     if out.exists() and not out.is_dir():
         raise UsageError(f"--out {out} is a file: expected a folder, or a name for a new one")

@@ -9,8 +9,10 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from icrl.errors import DatasetError, UsageError
+from icrl.errors import DatasetError, IcrlError, UsageError
 from icrl.files import whole_file, write_json
+from icrl.schema import Fault, anything, fields_of, integer, map_of, optional, read_json, shown, text
+from icrl.spaces import space_from_dict
 from icrl.tasks import SPLIT_NAMES, Split, Task
 
 if TYPE_CHECKING:
@@ -70,6 +72,39 @@ class Provenance:
         return family
 
 
+def _space(value: Any, place: str) -> None:
+    """What `space_from_dict` makes a space of."""
+    map_of(anything)(value, place)
+    try:
+        space_from_dict(value)
+    except (IcrlError, ValueError, TypeError, AssertionError, OverflowError, MemoryError):
+        raise Fault(f"{place} is {shown(value)}: expected the description of a space") from None
+
+
+_SCHEMA = {
+    "family": text,
+    "family_version": integer(0),
+    "family_options": map_of(anything),
+    "horizon": integer(1, 2**31 - 1),
+    "observation_space": _space,
+    "action_space": _space,
+    "split_seed": integer(0),
+    "recorded_split": text,
+    "learner": text,
+    "learner_options": map_of(anything),
+    "histories_per_task": integer(1),
+    "episodes": integer(1, 2**31 - 1),
+    "keep_every": integer(1),
+    "seed": integer(0),
+    "format": integer(FORMAT),
+}
+_OPTIONAL_SCHEMA = {
+    "family_from": optional(text),
+    "behaviour": optional(map_of(anything)),
+    "about": optional(map_of(anything)),
+}
+
+
 def write_provenance(folder: Path, provenance: Provenance, split: Split) -> None:
     """Writes both files, each atomically, `provenance.json` last."""
     import pyarrow as pa
@@ -97,20 +132,21 @@ def read_provenance(folder: Path) -> Provenance:
     if not folder.is_dir():
         raise UsageError(f"{folder} is not there: expected a folder made by `icrl generate` or `icrl train`")
     try:
-        values = json.loads(path.read_text())
+        values = read_json(path)
+        expected = {f.name for f in fields(Provenance)}
+        if not isinstance(values, dict) or values.get("format") != FORMAT or {*values, *OPTIONAL} != expected:
+            raise DatasetError(
+                f"{path} is not of format {FORMAT}, which this release reads: generate the data again with it"
+            )
+        fields_of(_SCHEMA)(values, "it")
+        for key in OPTIONAL:
+            _OPTIONAL_SCHEMA.get(key, anything)(values.get(key), key)
     except FileNotFoundError:
         raise DatasetError(
             f"{folder} has no {PROVENANCE_FILE}: expected a folder made by `icrl generate` or `icrl train`"
         ) from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise DatasetError(
-            f"{path} is not readable as JSON ({error}): restore it or generate the data again"
-        ) from None
-    expected = {f.name for f in fields(Provenance)}
-    if not isinstance(values, dict) or values.get("format") != FORMAT or {*values, *OPTIONAL} != expected:
-        raise DatasetError(
-            f"{path} is not of format {FORMAT}, which this release reads: generate the data again with this release"
-        )
+    except Fault as fault:
+        raise DatasetError(f"{path} is damaged ({fault}): restore it, or generate the data again") from None
     return Provenance(**values)
 
 

@@ -6,7 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from icrl.errors import DatasetError, UsageError
+from icrl.errors import DatasetError
+from icrl.folders import check_source
 from icrl.history import LearningHistory
 from icrl.provenance import read_provenance, read_split
 from icrl.spaces import space_from_dict
@@ -44,7 +45,7 @@ class HistoryStore:
         """Opens a dataset.
 
         Raises:
-            UsageError: where there is no such folder, or it is a run.
+            UsageError: where there is no such folder, or it is one of another kind.
             DatasetError: where it is half-written or damaged.
         """
         return cls(Path(path))
@@ -53,10 +54,7 @@ class HistoryStore:
         import datasets
         import pyarrow as pa
 
-        if (path / "model").is_dir() or (path / "checkpoints").is_dir():
-            raise UsageError(f"{path} is a run of `icrl train`: expected a dataset made by `icrl generate`")
-        if not path.is_dir():
-            raise UsageError(f"{path} is not there: expected a dataset made by `icrl generate --out {path}`")
+        check_source(path, "dataset")
         self.path = path
         self.provenance = read_provenance(path)
         self.split = read_split(path)

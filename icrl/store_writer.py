@@ -14,11 +14,10 @@ from numpy.typing import NDArray
 
 from icrl.errors import DatasetError
 from icrl.files import whole_file, write_json
+from icrl.folders import INFO_FILE, STATE_FILE
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-STATE_FILE, INFO_FILE = "state.json", "dataset_info.json"
 
 LARGEST_LIST = np.iinfo(np.int32).max
 """Numbers in one column of a shard: Arrow counts them in 32 bits."""

@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from transformers.utils import logging
 
 from icrl.errors import CheckpointError, UsageError
+from icrl.folders import MODEL_FOLDER, check_source
 from icrl.history import LearningHistory
 from icrl.models.actions import distribution_of
 from icrl.models.cache import Context, window_start
@@ -23,7 +24,6 @@ from icrl.models.tokens import Tokens
 from icrl.models.transformer import InContextTransformer
 from icrl.seeding import Streams, stream_keys
 from icrl.spaces import describe_space, memory_dtype, no_action, space_from_dict
-from icrl.store_writer import INFO_FILE
 
 
 class InContextAgent:
@@ -207,17 +207,14 @@ def load_agent(path: str | Path, device: str = "cpu", greedy: bool = False) -> I
         path: a run folder, as `icrl train` writes it, or a model folder with `config.json` and `model.safetensors`.
 
     Raises:
-        UsageError: where there is no such folder, or it is a dataset.
+        UsageError: where there is no such folder, or it is one of another kind.
         CheckpointError: where there is no whole model.
     """
     path = Path(path)
-    folder = path / "model" if (path / "model").is_dir() else path
-    if not path.is_dir():
-        raise UsageError(f"{path} is not there: expected a run folder made by `icrl train`, or a model folder")
-    if (path / INFO_FILE).is_file():
-        raise UsageError(f"{path} is a dataset: expected a run folder made by `icrl train`, or a model folder")
+    found = check_source(path, "model")
+    folder = path / MODEL_FOLDER if (path / MODEL_FOLDER).is_dir() else path
     if not (folder / "config.json").is_file():
-        if (path / "checkpoints").is_dir() or (path / "config.yaml").is_file():
+        if found.kind == "run":
             raise CheckpointError(
                 f"{path} has no model/config.json: training has not finished; continue with `icrl train --resume`"
             )

@@ -187,7 +187,7 @@ def test_complete_and_half_written_folders(room, tmp_path, capsys):
         evaluate(room[0], out, resume=True, **{**QUICK, "episodes": 7})
     (out / "summary.json").unlink()
     assert evaluate(room[0], out, **QUICK)["raw"] == summary["raw"]
-    with pytest.raises(UsageError, match="a dataset or a run"):
+    with pytest.raises(UsageError, match="is a run of `icrl train`: expected a new or empty folder"):
         evaluate(room[0], room[0], **QUICK)
 
 

@@ -82,7 +82,7 @@ def test_refusals_name_the_cause_and_write_nothing(tmp_path, capsys):
         generate("dark-room-q-learning", tmp_path / "run", resume=True, **SMALL)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").write_text("x")
-    with pytest.raises(UsageError, match="not empty and holds no recording"):
+    with pytest.raises(UsageError, match=r"holds other files \(thesis.tex\)"):
         generate("dark-room-q-learning", tmp_path / "mine", resume=True, **SMALL)
     for wrong, message in (
         ({"family": "dark-rom"}, "did you mean 'dark-room'"),

@@ -21,9 +21,8 @@ import torch
 
 from icrl.errors import CheckpointError, UsageError
 from icrl.files import commit, write_json
+from icrl.folders import CHECKPOINT_FOLDER, STATE_FILE
 
-FOLDER = "checkpoints"
-STATE_FILE = "state.json"
 # Those save one set of weights and optimiser, whatever the number of processes.
 REPLICATED = ("NO", "MULTI_CPU", "MULTI_GPU")
 
@@ -34,7 +33,7 @@ def checkpoint_name(step: int) -> str:
 
 def checkpoints_of(run: Path) -> list[Path]:
     """The whole checkpoints of a run, oldest first."""
-    return sorted(path.parent for path in (run / FOLDER).glob(f"step-*/{STATE_FILE}"))
+    return sorted(path.parent for path in (run / CHECKPOINT_FOLDER).glob(f"step-*/{STATE_FILE}"))
 
 
 def save_checkpoint(accelerator: Any, run: Path, step: int, state: Mapping[str, Any], keep: int) -> None:
@@ -43,7 +42,7 @@ def save_checkpoint(accelerator: Any, run: Path, step: int, state: Mapping[str, 
     Args:
         state: plain data, read back by `read_state`.
     """
-    final = run / FOLDER / checkpoint_name(step)
+    final = run / CHECKPOINT_FOLDER / checkpoint_name(step)
     # All processes write into one folder, so its name holds no process number.
     temporary = final.with_name(f".{final.name}.partial")
     if accelerator.is_main_process:

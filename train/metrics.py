@@ -12,8 +12,7 @@ from torch import Tensor
 
 from icrl.errors import UsageError
 from icrl.files import write_atomically
-
-METRICS_FILE = "metrics.jsonl"
+from icrl.folders import METRICS_FILE
 
 
 class Meter:

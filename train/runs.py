@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import yaml
@@ -16,20 +16,20 @@ from transformers.utils import logging
 
 from icrl.config import config_to_dict, first_difference, save_config
 from icrl.errors import CheckpointError, DatasetError, UsageError
-from icrl.files import check_out, commit, size_in_words
+from icrl.files import commit, size_in_words
+from icrl.folders import CHECKPOINT_FOLDER, CONFIG_FILE, MODEL_FOLDER, State, check_out
 from icrl.models.config import InContextConfig
 from icrl.models.methods import METHODS
 from icrl.models.transformer import InContextTransformer
 from icrl.provenance import PROVENANCE_FILE, read_provenance, write_provenance
 from icrl.store import HistoryStore
-from icrl.store_writer import INFO_FILE
 from icrl.tasks import TaskFamily
 from icrl.train import checkpoints
 from icrl.train.config import PretrainOptions, TrainConfig, lasting
 from icrl.train.metrics import METRICS_FILE, MetricsLog
 from icrl.train.windows import Share, WindowReader, split_histories
 
-CONFIG_FILE, MODEL_FOLDER, LOCK_FILE = "config.yaml", "model", ".lock"
+LOCK_FILE = ".lock"
 
 
 @dataclass(frozen=True)
@@ -107,12 +107,12 @@ def describe(plan: Plan) -> str:
     if found := checkpoints.checkpoints_of(plan.out):
         lines.insert(0, f"goes on      from {found[-1]}")
     if options.checkpoint_every:
-        lines.append(f"             {plan.out / checkpoints.FOLDER}: {kept} of about {size_in_words(3 * size)}")
+        lines.append(f"             {plan.out / CHECKPOINT_FOLDER}: {kept} of about {size_in_words(3 * size)}")
     lines.append(f"             {plan.out / MODEL_FOLDER}: about {size_in_words(size)}")
     return "\n".join([*lines, "nothing was written (--dry-run)"])
 
 
-def check_folder(plan: Plan, resume: bool) -> Literal["new", "started", "complete"]:
+def check_folder(plan: Plan, resume: bool) -> State:
     """What is in the run folder; writes nothing.
 
     Raises:
@@ -120,22 +120,13 @@ def check_folder(plan: Plan, resume: bool) -> Literal["new", "started", "complet
         CheckpointError: where it is damaged.
     """
     out = plan.out
-    check_out(out)
-    there = [path.name for path in out.iterdir() if not path.name.startswith(".")] if out.is_dir() else []
-    if not there:
-        return "new"
-    if CONFIG_FILE not in there:
-        raise UsageError(f"--out {out} holds other files ({min(there)}): expected a new or empty folder, or a run")
-    if INFO_FILE in there or any(name.endswith(".arrow") for name in there):
-        raise UsageError(f"--out {out} is a dataset of `icrl generate`: expected a new or empty folder, or a run")
-    complete = (out / MODEL_FOLDER / "config.json").is_file()
-    if not resume:
-        what = "is a finished run" if complete else "is a run that has not finished; go on with --resume"
-        raise UsageError(f"--out {out} {what}{': give' if complete else ', or give'} another folder")
+    if (state := check_out(out, "run", resume)) == "new":
+        return state
     try:
-        before = lasting(yaml.safe_load((out / CONFIG_FILE).read_text()))
-    except (OSError, yaml.YAMLError, TypeError, KeyError) as error:
-        raise CheckpointError(f"{out / CONFIG_FILE} is not readable ({error}): restore it, or begin anew") from None
+        before = lasting(yaml.safe_load((out / CONFIG_FILE).read_text(encoding="utf-8")))
+    except (OSError, ValueError, RecursionError, yaml.YAMLError, AttributeError, TypeError, KeyError) as error:
+        reason = " ".join(str(error).split())
+        raise CheckpointError(f"{out / CONFIG_FILE} is not readable ({reason}): restore it, or begin anew") from None
     if difference := first_difference(before, lasting(config_to_dict(plan.config))):
         raise UsageError(
             f"{out} was made from another config: {difference}; give the first value again, or another --out"
@@ -146,7 +137,7 @@ def check_folder(plan: Plan, resume: bool) -> Literal["new", "started", "complet
             raise UsageError(
                 f"{out} was trained on other data: {difference}; give the first --data again, or another --out"
             )
-    return "complete" if complete else "started"
+    return state
 
 
 @contextmanager

@@ -1,0 +1,126 @@
+"""What a folder is, and what a command may do with it: read it, or write into it.
+
+Three kinds of folders are begun with `config.yaml` and made whole by what is written last: a dataset by `state.json`,
+a run by `model/`, an evaluation by `summary.json`. A model folder is a run's `model/`, wherever it lies.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from icrl.errors import UsageError
+from icrl.files import check_writable
+
+CONFIG_FILE = "config.yaml"
+STATE_FILE, INFO_FILE = "state.json", "dataset_info.json"
+MODEL_FOLDER, CHECKPOINT_FOLDER, METRICS_FILE = "model", "checkpoints", "metrics.jsonl"
+SUMMARY_FILE, SCORES_FILE = "summary.json", "scores.parquet"
+
+Kind = Literal["missing", "file", "empty", "dataset", "run", "evaluation", "model", "other"]
+State = Literal["new", "started", "complete"]
+
+_WORDS = {
+    "dataset": "a dataset of `icrl generate`",
+    "run": "a run of `icrl train`",
+    "evaluation": "an evaluation of `icrl evaluate`",
+    "model": "a model folder",
+}
+_SOURCES = {
+    "dataset": "a dataset made by `icrl generate`",
+    "run": "a run folder made by `icrl train`",
+    "model": "a run folder made by `icrl train`, or a model folder",
+}
+# Of a config that is there before anything else is: no other stage's has these keys.
+_CONFIG_KEYS = {"dataset": {"family", "learner"}, "run": {"method", "train"}, "evaluation": {"prompt", "seeds"}}
+
+
+@dataclass(frozen=True)
+class Folder:
+    """What `look` found."""
+
+    path: Path
+    kind: Kind
+    complete: bool = False
+    """Whether the file that is written last is there."""
+    example: str = ""
+    """The name of something in it, where the kind is "other"."""
+
+
+def look(path: Path) -> Folder:
+    """What is at `path`, by the names of what is there; nothing is checked. Hidden files do not count."""
+    if not path.is_dir():
+        return Folder(path, "file" if path.exists() or path.is_symlink() else "missing")
+    names = {entry.name for entry in path.iterdir() if not entry.name.startswith(".")}
+    if not names:
+        return Folder(path, "empty")
+    if names & {MODEL_FOLDER, CHECKPOINT_FOLDER, METRICS_FILE}:
+        kind = "run"
+    elif names & {STATE_FILE, INFO_FILE} or any(name.endswith(".arrow") for name in names):
+        kind = "dataset"
+    elif names & {SUMMARY_FILE, SCORES_FILE}:
+        kind = "evaluation"
+    elif {"config.json", "model.safetensors"} <= names:
+        kind = "model"
+    else:
+        keys = _config_keys(path / CONFIG_FILE)
+        kind = next((kind for kind, of in _CONFIG_KEYS.items() if of & keys), "other")
+    last = {
+        "dataset": path / STATE_FILE,
+        "run": path / MODEL_FOLDER / "config.json",
+        "evaluation": path / SUMMARY_FILE,
+        "model": path / "config.json",
+    }
+    return Folder(path, kind, kind in last and last[kind].exists(), min(names))
+
+
+def check_source(path: Path, kind: Literal["dataset", "run", "model"]) -> Folder:
+    """What is at `path`, which a command is to read; for "model" a run will do.
+
+    Raises:
+        UsageError: where there is no folder, or it is one of another kind. One that is no kind at all is left to
+            whoever reads it.
+    """
+    found = look(path)
+    if found.kind in ("missing", "file"):
+        what = "is not there" if found.kind == "missing" else "is a file"
+        raise UsageError(f"{path} {what}: expected {_SOURCES[kind]}")
+    if found.kind in _WORDS and found.kind != kind and (kind, found.kind) != ("model", "run"):
+        raise UsageError(f"{path} is {_WORDS[found.kind]}: expected {_SOURCES[kind]}")
+    return found
+
+
+def check_out(path: Path, kind: Literal["dataset", "run", "evaluation"], resume: bool) -> State:
+    """How far what a command is to write into `path` has come; writes nothing.
+
+    Raises:
+        UsageError: where something else is there, or `resume` is false and what is there would be lost.
+    """
+    check_writable(path)
+    found = look(path)
+    if found.kind in ("missing", "empty"):
+        return "new"
+    if found.kind != kind:
+        what = f"is {_WORDS[found.kind]}" if found.kind in _WORDS else f"holds other files ({found.example})"
+        ours = {"dataset": "a recording", "run": "a run", "evaluation": "an evaluation"}[kind]
+        raise UsageError(f"--out {path} {what}: expected a new or empty folder, or {ours} to go on with")
+    if not resume and (found.complete or kind != "evaluation"):
+        taken = {
+            ("dataset", True): "holds a dataset: go on with --resume, or give another folder",
+            ("dataset", False): "holds a recording that has not finished: go on with --resume, or give another folder",
+            ("run", True): "is a finished run: give another folder",
+            ("run", False): "is a run that has not finished; go on with --resume, or give another folder",
+            ("evaluation", True): "already holds an evaluation: give another folder, or --resume to see it again",
+        }[kind, found.complete]
+        raise UsageError(f"--out {path} {taken}")
+    return "complete" if found.complete else "started"
+
+
+def _config_keys(path: Path) -> set[str]:
+    """The keys of a config; none where it cannot be read."""
+    import yaml
+
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError, yaml.YAMLError):
+        return set()
+    return {key for key in values if isinstance(key, str)} if isinstance(values, dict) else set()
