@@ -241,13 +241,18 @@ def tasks_differ(subject: Subject) -> None:
     # A default may leave another parameter without effect, a gain of 0 or a slope of 0; a task's own number does not.
     usual = subject.tasks[0].params
     for name in family.varied if isinstance(family, ParametricFamily) else ():
-        if not isinstance(usual[name], float):
+        parameter = family.parameters[name]
+        if parameter.count:
+            ends = [parameter.value(index) for index in (0, parameter.count // 2)]
+        elif isinstance(usual[name], float):
+            ends = [float(parameter.at(np.array([share]))[0]) for share in (0.02, 0.55)]
+        else:
             continue  # A list of numbers, each drawn from the range.
-        ends = [float(family.parameters[name].at(np.array([share]))[0]) for share in (0.02, 0.55)]
         tasks = [Task(number, usual | {name: end}) for number, end in enumerate(ends)]
+        first, second = (f"{end:g}" if isinstance(end, float) else repr(end) for end in ends)
         expect(
-            _differ(subject, tasks, steps, [family.parameters[name].axis]),
-            f"{name}={ends[0]:g} and {name}={ends[1]:g} behave alike: is it applied?{EXPERT}",
+            _differ(subject, tasks, steps, [parameter.axis]),
+            f"{name}={first} and {name}={second} behave alike: is it applied?{EXPERT}",
         )
 
 

@@ -1,75 +1,33 @@
-"""Families whose tasks are a few numbers, each drawn from a range: pole lengths, target speeds, goal positions."""
+"""Families whose tasks are a few parameters, each drawn from its values: pole lengths, target speeds, colours."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from icrl.errors import UsageError, did_you_mean
+from icrl.envs.parameter import Parameter
+from icrl.errors import UsageError
 from icrl.seeding import Streams, stream_keys
 from icrl.tasks import AXES, Axis, Split, Task, TaskFamily, ood_numbers, split_numbers, split_sizes, varying_axes
 
+__all__ = ["Parameter", "ParametricFamily"]
 
-@dataclass(frozen=True)
-class Parameter:
-    """One number of a task: where it is drawn from.
-
-    Raises:
-        UsageError: for an axis that there is not, or an empty range.
-    """
-
-    axis: Axis
-    """What it varies."""
-    low: float
-    high: float
-    default: float
-    """Its value where its axis is held."""
-    log: bool = False
-    """Drawn uniformly in the logarithm."""
-    beyond: tuple[float, float] | None = None
-    """The range of the out-of-distribution set "extrapolation"; it does not overlap the other."""
-
-    def __post_init__(self) -> None:
-        if self.axis not in AXES:
-            hint = did_you_mean(self.axis, AXES)
-            raise UsageError(f"a parameter's axis is {self.axis!r}{hint}: expected one of {', '.join(AXES)}")
-        if not self.low < self.high or (self.log and self.low <= 0):
-            raise UsageError(f"the range from {self.low} to {self.high} is empty, or not positive on a log scale")
-        if self.beyond is not None:
-            self._check_beyond()
-
-    def _check_beyond(self) -> None:
-        if np.shape(self.beyond) != (2,) or not self.beyond[0] < self.beyond[1] or (self.log and self.beyond[0] <= 0):
-            raise UsageError(
-                f"beyond={self.beyond}: expected two numbers that rise, both above 0 on a log scale, such as "
-                f"({self.high}, {self.high + (self.high - self.low) / 2:g})"
-            )
-        if max(self.low, self.beyond[0]) < min(self.high, self.beyond[1]):
-            raise UsageError(f"beyond={self.beyond} overlaps the range from {self.low} to {self.high}")
-
-    def at(self, u: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The value at a share `u` of the range, from 0 to 1."""
-        return _between(self.low, self.high, u, self.log)
-
-    def beyond_at(self, u: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The value at a share `u` of the range beyond."""
-        return _between(*self.beyond, u, self.log)
-
-
-def _between(low: float, high: float, u: NDArray[np.float64], log: bool) -> NDArray[np.float64]:
-    return low * (high / low) ** u if log else low + (high - low) * u
+LISTED = 1 << 20
+"""So many combinations are dealt out in an order of them all; of more each is drawn, again where it was before."""
 
 
 class ParametricFamily(TaskFamily):
-    """A family whose task is one number for each entry of `parameters`, independent of each other.
+    """A family whose task is one value for each entry of `parameters`, independent of each other.
 
-    The numbers depend on the split's seed and on the task's number only, so `train` may grow and leave the held-out
-    tasks as they are; without a hole, holding one axis leaves the numbers of the others as they are.
+    The values depend on the split's seed and on the task's number only, so `train` may grow and leave the held-out
+    tasks as they are; without a hole, holding one axis leaves the numbers of the others as they are. Where all that
+    varies is discrete there are finitely many tasks: each combination is dealt out once.
 
     Args:
-        train, validation, test: number of tasks in each split; each out-of-distribution set has `test` tasks.
+        train, validation, test: number of tasks in each split; each out-of-distribution set has `test` tasks, or as
+            many as there are.
         hold: axes whose parameters keep their defaults.
         hole: the share of tasks, those in the middle of all varied parameters' ranges together, that is kept out of
             training, validation and test. Above 0 there is an out-of-distribution set "hole" of such tasks.
@@ -111,45 +69,159 @@ class ParametricFamily(TaskFamily):
         self.ood_sets = {}
         if any(self.parameters[name].beyond for name in self.varied):
             self.ood_sets["extrapolation"] = "; ".join(
-                f"{name} from {parameter.beyond[0]:g} to {parameter.beyond[1]:g} rather than {parameter.low:g} to "
-                f"{parameter.high:g}"
-                for name in self.varied
-                if (parameter := self.parameters[name]).beyond
+                f"{name} {self.parameters[name].difference}" for name in self.varied if self.parameters[name].beyond
             )
         if hole:
             self.ood_sets["hole"] = f"the middle {hole:.0%} of tasks, by all varied parameters together"
+            self._check_hole()
+        self._check_sizes()
+
+    def _check_hole(self) -> None:
+        hole = self.options["hole"]
+        for name in self.varied:
+            parameter = self.parameters[name]
+            if parameter.choices is not None:
+                raise UsageError(
+                    f"{self.name}: hole={hole} is the middle of ranges, and {name} has choices: leave the hole away, "
+                    "or hold its axis"
+                )
+            if parameter.count:
+                first, end = parameter.middle(self._hole_width)
+                if first >= end:
+                    raise UsageError(
+                        f"{self.name}: hole={hole} leaves no whole number of {name} in the middle: raise it"
+                    )
+
+    def _check_sizes(self) -> None:
+        """Raises UsageError where there are fewer tasks than were asked for."""
+        left, asked = self._num_combinations("range"), self.num_tasks
+        if left is None or sum(asked.values()) <= left:
+            return
+        found = f"{self.name} has {left:,} combinations of {', '.join(self.varied)}"
+        sizes = ", ".join(f"{name}={size}" for name, size in asked.items())
+        if left < 2:
+            raise UsageError(f"{found} outside its hole, {sizes} were asked for: lower the hole")
+        held = asked["test"] + asked["validation"]
+        if held < left:
+            fit = {"train": left - held, "validation": asked["validation"], "test": asked["test"]}
+        else:
+            test, validation = max(1, left // 5), left // 10
+            fit = {"train": left - test - validation, "validation": validation, "test": test}
+        raise UsageError(
+            f"{found}, {sizes} were asked for: {left:,} tasks at most, such as "
+            + ", ".join(f"{name}={size}" for name, size in fit.items())
+        )
+
+    @property
+    def _hole_width(self) -> float:
+        """The side of a box in the middle of the unit cube that has the hole's share of its volume."""
+        return self.options["hole"] ** (1 / len(self.varied))
+
+    def _discrete(self, where: str) -> dict[str, Parameter]:
+        """The varied parameters that are discrete, with the values of the range or of the extrapolation."""
+        found = {name: self.parameters[name] for name in self.varied if self.parameters[name].count}
+        return {name: p.outside if where == "extrapolation" else p for name, p in found.items()}
+
+    def _num_combinations(self, where: str) -> int | None:
+        """How many tasks there are: in the range, in its "hole", or in the "extrapolation"; None where no end."""
+        discrete = self._discrete(where)
+        if len(discrete) < len(self.varied):
+            return None
+        every = prod(parameter.count for parameter in discrete.values())
+        if where == "extrapolation" or not self.options["hole"]:
+            return every
+        middles = (parameter.middle(self._hole_width) for parameter in discrete.values())
+        hole = prod(end - first for first, end in middles)
+        return hole if where == "hole" else every - hole
 
     def split(self, seed: int) -> Split:
         numbers = np.arange(sum(self.num_tasks.values()))
         tasks = self._tasks(numbers, seed, "range")
-        ood = {
-            name: self._tasks(ood_numbers(position, self.num_tasks["test"]), seed, name)
-            for position, name in enumerate(self.ood_sets)
-        }
+        ood = {}
+        for position, name in enumerate(self.ood_sets):
+            there, test = self._num_combinations(name), self.num_tasks["test"]
+            ood[name] = self._tasks(ood_numbers(position, test if there is None else min(test, there)), seed, name)
         return split_numbers(numbers, self.num_tasks, tasks.__getitem__, seed, ood)
 
     def _tasks(self, numbers: NDArray[np.int64], seed: int, where: str) -> list[Task]:
         """Tasks of these numbers: in the range, in its "hole", or in the "extrapolation"."""
-        streams = {name: Streams(stream_keys(seed, f"{self.name} {name}", numbers)) for name in self.varied}
-        share = {name: stream.uniform() for name, stream in streams.items()}
-        # A box in the middle of the unit cube that has this share of its volume.
-        hole = self.options["hole"] ** (1 / len(self.varied))
-        if where == "hole":
-            share = {name: 0.5 + hole * (u - 0.5) for name, u in share.items()}
-        while where == "range" and hole:
-            inside = np.flatnonzero(np.all([np.abs(u - 0.5) <= hole / 2 for u in share.values()], axis=0))
-            if not len(inside):
-                break
-            for name, stream in streams.items():
-                share[name][inside] = stream.uniform(inside)
-        columns = {name: np.full(len(numbers), parameter.default) for name, parameter in self.parameters.items()}
+        share = self._shares(numbers, seed, where)
+        columns = {name: [parameter.default] * len(numbers) for name, parameter in self.parameters.items()}
+        discrete = self._discrete(where)
         for name, u in share.items():
             parameter = self.parameters[name]
-            beyond = where == "extrapolation" and parameter.beyond
-            columns[name] = parameter.beyond_at(u) if beyond else parameter.at(u)
-        rows = zip(*(column.tolist() for column in columns.values()), strict=True)
+            if name in discrete:
+                columns[name] = [discrete[name].value(index) for index in discrete[name].index(u)]
+            else:
+                beyond = where == "extrapolation" and parameter.beyond
+                columns[name] = (parameter.beyond_at(u) if beyond else parameter.at(u)).tolist()
+        rows = zip(*columns.values(), strict=True)
         return [Task(int(n), dict(zip(columns, row, strict=True))) for n, row in zip(numbers, rows, strict=True)]
 
+    def _shares(self, numbers: NDArray[np.int64], seed: int, where: str) -> dict[str, NDArray[np.float64]]:
+        """Where in its range each varied parameter of each task lies, from 0 to 1; of a discrete one the middle of
+        its value's share."""
+        discrete, there = self._discrete(where), self._num_combinations(where)
+        if there is not None and prod(parameter.count for parameter in discrete.values()) <= LISTED:
+            return self._dealt(len(numbers), seed, where)
+        hole = self._hole_width
+        streams = {name: Streams(stream_keys(seed, f"{self.name} {name}", numbers)) for name in self.varied}
+
+        def drawn(name: str, lanes: NDArray[np.int64] | None = None) -> NDArray[np.float64]:
+            u = streams[name].uniform(lanes)
+            if where == "hole":
+                u = 0.5 + hole * (u - 0.5)
+            if name not in discrete:
+                return u
+            index = discrete[name].index(u)
+            if where == "hole":
+                first, end = discrete[name].middle(hole)
+                index = np.clip(index, first, end - 1)
+            return _centre(discrete[name], index)
+
+        share = {name: drawn(name) for name in self.varied}
+        while len(again := self._misdrawn(share, where, there is not None)):
+            for name in self.varied:
+                share[name][again] = drawn(name, again)
+        return share
+
+    def _misdrawn(self, share: dict[str, NDArray[np.float64]], where: str, finite: bool) -> NDArray[np.int64]:
+        """Tasks to draw again: in the hole, or, of finitely many, as one of a smaller number is already."""
+        wrong = np.zeros(len(next(iter(share.values()))), bool)
+        if where == "range" and self.options["hole"]:
+            wrong |= self._in_hole(share)
+        if finite:
+            _, first = np.unique(np.stack(list(share.values()), axis=1), axis=0, return_index=True)
+            repeated = np.ones(len(wrong), bool)
+            repeated[first] = False
+            wrong |= repeated
+        return np.flatnonzero(wrong)
+
+    def _in_hole(self, share: Mapping[str, NDArray[np.float64]]) -> NDArray[np.bool_]:
+        width, discrete = self._hole_width, self._discrete("range")
+        slack = {name: 1e-9 if name in discrete else 0.0 for name in share}
+        return np.all([np.abs(u - 0.5) <= width / 2 + slack[name] for name, u in share.items()], axis=0)
+
+    def _dealt(self, count: int, seed: int, where: str) -> dict[str, NDArray[np.float64]]:
+        """The first `count` of all combinations in a drawn order, in which each stands once; earlier, most likely,
+        those that its parameters would draw most often."""
+        discrete = self._discrete(where)
+        every = np.arange(prod(parameter.count for parameter in discrete.values()))
+        index = dict(zip(discrete, np.unravel_index(every, [p.count for p in discrete.values()]), strict=True))
+        share = {name: _centre(parameter, index[name]) for name, parameter in discrete.items()}
+        chance = np.ones(len(every))
+        for name, parameter in discrete.items():
+            chance *= parameter.share(index[name] + 1) - parameter.share(index[name])
+        u = Streams(stream_keys(seed, f"{self.name} combination {where}", every)).uniform()
+        order = np.argsort(-np.log1p(-u) / chance, kind="stable")
+        if self.options["hole"] and where != "extrapolation":
+            order = order[self._in_hole(share)[order] == (where == "hole")]
+        return {name: u[order[:count]] for name, u in share.items()}
+
     def values(self, name: str, tasks: Sequence[Task]) -> NDArray[np.float64]:
-        """One parameter of the tasks, shape `(N,)`."""
+        """One parameter of the tasks, of numbers, shape `(N,)`."""
         return np.array([task.params[name] for task in tasks], np.float64)
+
+
+def _centre(parameter: Parameter, index: NDArray[np.int64]) -> NDArray[np.float64]:
+    return (parameter.share(index) + parameter.share(index + 1)) / 2
