@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from icrl.errors import DatasetError, FamilyError, IcrlError, UsageError
+from icrl.envs.measured import check_anchors
+from icrl.errors import DatasetError, FamilyError, UsageError
 from icrl.files import size_in_words
-from icrl.own_code import in_one_line
 from icrl.provenance import Provenance
 from icrl.spaces import space_from_dict, space_to_dict, storage_dtype
 from icrl.store_writer import LARGEST_LIST, shard_name
@@ -153,7 +153,10 @@ def make_plan(config: "GenerateConfig", out: Path) -> Plan:
     per_shard = max(1, min(config.histories_per_shard, LARGEST_LIST // numbers, SHARD_BYTES // size))
     shards = Shards(config, out, len(tasks), per_shard)
     _check_learner(shards, family, tasks)
-    _check_anchors(family, (split.test or tasks)[0])
+    try:
+        check_anchors(family, (split.test or tasks)[0])
+    except UsageError as error:
+        raise UsageError(f"{error}; {family.name} could be recorded, but never be evaluated") from None
     return Plan(shards, provenance, split, size)
 
 
@@ -196,15 +199,3 @@ def _check_learner(shards: Shards, family: TaskFamily, tasks: Sequence[Task]) ->
     config, index = shards.config, shards.histories(0)
     setting = LearnerSetting(family, shards.lanes(tasks, index), config.episodes, config.seed, np.array(index))
     make_learner(config.learner, config.learner_options, setting)
-
-
-def _check_anchors(family: TaskFamily, task: Task) -> None:
-    """Raises where returns on the family's tasks have nothing to be measured against, as evaluation will want."""
-    if hasattr(family, "anchor_episodes"):
-        family.anchor_episodes = 1  # Of this instance alone: whether they can be measured is all that is asked.
-    try:
-        family.anchors([task])
-    except IcrlError as error:
-        raise type(error)(f"{error}; without it {family.name} could be recorded and never be evaluated") from None
-    except Exception as error:
-        raise FamilyError(f"{family.name}: anchors of task {task.id} fail: {in_one_line(error)}") from error

@@ -13,17 +13,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from gymnasium.spaces import Box
 
 from icrl.config import config_to_dict, first_difference, load_config, parse_command, save_config
-from icrl.envs.pool import make_pooled
+from icrl.envs.episodes import policy_history, uniform_policy
+from icrl.envs.measured import check_anchors
+from icrl.envs.pool import factory_to_tell, make_pooled
+from icrl.envs.simple_policies import ZeroAction
 from icrl.errors import CheckpointError, UsageError
 from icrl.eval.bootstrap import resample
 from icrl.eval.config import EMPTY_PROMPT, EvaluateConfig
 from icrl.eval.measures import comparable, has_regret, pull_regret
+from icrl.eval.references import check_source_learner, run_source
 from icrl.eval.rollout import Agent, Lane, Rollout, rollout
 from icrl.eval.summary import Evaluation, in_seeds, make_summary
 from icrl.files import whole_file, write_json
 from icrl.folders import CONFIG_FILE, SCORES_FILE, SUMMARY_FILE, check_out, check_source
+from icrl.history import LearningHistory
 from icrl.progress import progress
 from icrl.provenance import PROVENANCE_FILE, Provenance, read_provenance, read_split
 from icrl.tasks import SPLIT_NAMES, Anchors, Task, TaskFamily
@@ -73,12 +79,20 @@ def evaluate(
     if (finished := _finished(out, settings, model, resume)) is not None:
         _say(f"{out} is complete: nothing to do.", _last_line(finished, out))
         return finished
+    # Whatever can be known to fail is asked before a dry run ends: the rest takes hours.
+    prompts = _prompts(settings, provenance, tasks)
+    if settings.workers != 1:
+        factory_to_tell(provenance.family)
+    if settings.source:
+        check_source_learner(provenance, family, tasks, settings.seed)
+    _check_picture(family, tasks[0])
     if dry_run:
+        check_anchors(family, tasks[0])
         return _plan(run, out, settings, family, tasks, provenance)
 
     # 2. The anchors, first since they can fail. 3. The rollout.
     anchors = _anchors(family, tasks)
-    result = _roll_out(agent, family, tasks, settings, provenance)
+    result = _roll_out(agent, family, tasks, prompts, settings, provenance)
     if not np.isfinite(result.returns).all():
         raise UsageError(f"{family.name} gave rewards that are not finite: `icrl check-family` tells more")
 
@@ -207,6 +221,14 @@ def _plan(
     return plan
 
 
+def _check_picture(family: TaskFamily, task: Task) -> None:
+    """Has the family draw an episode of anything, as the report will at the end."""
+    from matplotlib.figure import Figure
+
+    policy = ZeroAction(family, [task]) if isinstance(family.action_space, Box) else uniform_policy(family, [task], 0)
+    family.draw(Figure().add_subplot(), task, policy_history(family, task, policy, 1, 0, "any"))
+
+
 def _anchors(family: TaskFamily, tasks: list[Task]) -> Anchors:
     stated = family.anchors(tasks)
     anchors = comparable(family, stated)
@@ -215,16 +237,24 @@ def _anchors(family: TaskFamily, tasks: list[Task]) -> Anchors:
     return anchors
 
 
-def _roll_out(
-    agent: Agent, family: TaskFamily, tasks: list[Task], config: EvaluateConfig, provenance: Provenance
-) -> Rollout:
-    prompts = None
-    if config.prompt != EMPTY_PROMPT:
-        from icrl.eval.prompts import read_prompts
+def _prompts(config: EvaluateConfig, provenance: Provenance, tasks: list[Task]) -> list[LearningHistory] | None:
+    if config.prompt == EMPTY_PROMPT:
+        return None
+    from icrl.eval.prompts import read_prompts
 
-        prompts = read_prompts(
-            config.prompt, provenance, tasks, seeds=config.seeds, split=config.split, episodes=config.prompt_episodes
-        )
+    return read_prompts(
+        config.prompt, provenance, tasks, seeds=config.seeds, split=config.split, episodes=config.prompt_episodes
+    )
+
+
+def _roll_out(
+    agent: Agent,
+    family: TaskFamily,
+    tasks: list[Task],
+    prompts: list[LearningHistory] | None,
+    config: EvaluateConfig,
+    provenance: Provenance,
+) -> Rollout:
     lanes: list[Lane] = [(0, n) for n in range(min(len(tasks), RECORDED_LANES))]
     if family.horizon == 1:
         # A pull's regret is that of the arm, which the return does not tell.
@@ -262,8 +292,6 @@ def _measure(
         regret = np.stack([pull_regret(family, tasks, row, anchors.optimum) for row in rows])
     source = None
     if config.source:
-        from icrl.eval.references import run_source
-
         with progress(f"{provenance.learner} on the same tasks", config.seeds * len(tasks), unit="lanes") as advance:
             source = run_source(
                 provenance, family, tasks, anchors, seeds=config.seeds, seed=config.seed, advance=advance

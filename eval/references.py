@@ -10,7 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from icrl.data_gen.learner import LearnerSetting
+from icrl.data_gen.learners import LEARNERS, make_learner
 from icrl.data_gen.record import record_histories
+from icrl.errors import IcrlError, UsageError
 from icrl.eval.measures import has_regret, pull_regret
 from icrl.provenance import Provenance
 from icrl.seeding import derive_seed
@@ -39,6 +42,28 @@ class SourceRun:
         return self.returns[..., :: self.keep_every]
 
 
+def check_source_learner(provenance: Provenance, family: TaskFamily, tasks: Sequence[Task], seed: int) -> None:
+    """Raises UsageError where the learner that the data came from cannot be run on these tasks, before hours have gone
+    into what it is to be compared with."""
+    leave_out = "--source false leaves it out"
+    if provenance.learner not in LEARNERS:
+        raise UsageError(
+            f"the data's source learner {provenance.learner!r} is not known here, so that it cannot be compared with: "
+            f"register it in the program that evaluates; {leave_out}"
+        )
+    chosen = tasks[: _lanes_at_once(provenance, family)]
+    index = np.array(lane_numbers(0, chosen))
+    setting = LearnerSetting(family, chosen, provenance.episodes, derive_seed(seed, "source learner"), index)
+    try:
+        make_learner(provenance.learner, provenance.learner_options, setting)
+    except IcrlError as error:
+        raise type(error)(f"the source learner cannot learn these tasks ({error}); {leave_out}") from None
+
+
+def _lanes_at_once(provenance: Provenance, family: TaskFamily) -> int:
+    return max(1, TRANSITIONS_AT_ONCE // (provenance.episodes * family.horizon))
+
+
 def run_source(
     provenance: Provenance,
     family: TaskFamily,
@@ -58,8 +83,7 @@ def run_source(
     shape = (seeds, len(tasks), provenance.episodes)
     returns = np.zeros(shape)
     regret = np.zeros(shape) if has_regret(family, anchors) else None
-    chunk = max(1, TRANSITIONS_AT_ONCE // (provenance.episodes * family.horizon))
-    for s, part in _parts(seeds, len(tasks), chunk):
+    for s, part in _parts(seeds, len(tasks), _lanes_at_once(provenance, family)):
         chosen = tasks[part]
         histories = record_histories(
             family,

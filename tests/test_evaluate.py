@@ -13,7 +13,7 @@ from icrl.cli import main
 from icrl.data_gen.generate import generate
 from icrl.envs.bandit import Bandit
 from icrl.envs.dark_room import DarkRoom
-from icrl.errors import CheckpointError, UsageError
+from icrl.errors import CheckpointError, IcrlError, UsageError
 from icrl.eval.evaluate import evaluate
 from icrl.models.config import InContextConfig
 from icrl.models.options import ModelOptions
@@ -270,3 +270,29 @@ def test_what_was_trained_on_is_no_test(tmp_path):
         evaluate(run, tmp_path / "eval", **QUICK)
     assert not (tmp_path / "eval").exists()
     assert not evaluate(run, tmp_path / "eval", split="validation", **QUICK)["seen_in_training"]
+
+
+def test_what_would_fail_later_is_told_by_the_dry_run_and_before_the_rollout(room, tmp_path, monkeypatch):
+    """Kills: hours of rollout, and then an error that was there from the start; a dry run that promises otherwise."""
+    mine = make_run(tmp_path / "mine", replace(read_provenance(room[0]), learner="my-learner"), room[1])
+    other = make_run(tmp_path / "other", replace(read_provenance(room[0]), learner="ucb1"), room[1])
+    monkeypatch.setattr("icrl.eval.evaluate.rollout", lambda *args, **more: pytest.fail("rolled out"))
+    faults = [
+        (mine, {}, None, "source learner 'my-learner' is not known here.*--source false leaves it out"),
+        (other, {}, None, "cannot learn these tasks .*--source false"),
+        (room[0], {"prompt": str(tmp_path)}, None, "is not|has no"),
+        (room[0], {"prompt": str(room[1])}, None, "icrl generate --split test"),
+        (room[0], {"device": "gpu"}, None, "device 'gpu' cannot be used"),
+        (room[0], {"split": "tset"}, None, "did you mean 'test'"),
+        (room[0], {}, ("anchors", lambda self, tasks: [][0]), "list index"),
+        (room[0], {}, ("draw", lambda self, axes, task, history: [][0]), "list index"),
+    ]
+    for run, values, patch, message in faults:
+        for dry_run in (True, False):
+            with monkeypatch.context() as patched:
+                if patch:
+                    patched.setattr(DarkRoom, *patch)
+                with pytest.raises((IcrlError, IndexError), match=message):
+                    evaluate(run, tmp_path / "eval", dry_run=dry_run, **{**QUICK, **values})
+            assert not (tmp_path / "eval").exists()
+    evaluate(mine, tmp_path / "eval", dry_run=True, source=False, **QUICK)

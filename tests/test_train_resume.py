@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -221,3 +222,29 @@ def test_a_file_in_the_way_and_a_foreign_folder_are_refused(tiny_data, tmp_path)
         icrl.train(None, tiny_data, tmp_path / "mine" / "thesis.tex", **TINY)
     with pytest.raises(DatasetError):
         icrl.train(None, tmp_path / "mine", tmp_path / "run", **TINY)
+
+
+def test_what_would_fail_later_is_told_by_the_dry_run_and_before_anything_is_written(tiny_data, tmp_path, monkeypatch):
+    """Kills: a disk that fills up at a checkpoint; a loss that refuses its options once the processes are there."""
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "none"))
+    point = icrl.generate(
+        "point-robot-noise", tmp_path / "point", family_options={"train": 20}, histories_per_task=1, workers=1
+    )
+    weights = (
+        60_000  # Of the tiny model, roughly: its checkpoints, the newest beside those that stay, are 12 times that.
+    )
+    faults = [
+        (point, {"train.label_smoothing": 0.1}, None, "label_smoothing is 0.1, and point-robot has continuous"),
+        (tiny_data, {"train.wandb": "online"}, None, "there is no key"),
+        (tiny_data, {"method": "at"}, None, "did you mean 'ad'"),
+        (tiny_data, {"model.context_length": 10**6}, 0, "GB free: free some space"),
+        (tiny_data, {}, weights, "GB free: free some space"),
+    ]
+    for data, values, free, message in faults:
+        if free is not None:
+            monkeypatch.setattr("shutil.disk_usage", lambda path, free=free: SimpleNamespace(free=free))
+        for dry_run in (True, False):
+            with pytest.raises((UsageError, CheckpointError), match=message):
+                icrl.train(None, data, tmp_path / "run", dry_run=dry_run, **{**TINY, **values})
+            assert not (tmp_path / "run").exists()

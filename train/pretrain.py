@@ -70,7 +70,7 @@ def train(
 
     # 2. Look before anything is written: the data, the share of each process, the run folder.
     from icrl.train.metrics import check_wandb
-    from icrl.train.runs import Plan, check_folder, describe
+    from icrl.train.runs import Plan, check_folder, check_space, describe
 
     processes = count_processes(launched, num_processes) if launched and started_here else None
     plan = Plan.of(config, data, out, processes or 1)
@@ -85,6 +85,7 @@ def train(
         print(f"{out} is complete: {out / 'model'}")
         return out
     check_wandb(config.train.wandb)
+    check_space(plan)
     if dry_run:
         print(describe(plan))
         return out

@@ -30,6 +30,8 @@ from icrl.train.metrics import METRICS_FILE, MetricsLog
 from icrl.train.windows import Share, WindowReader, split_histories
 
 LOCK_FILE = ".lock"
+CHECKPOINT_SIZE = 3
+"""Of a checkpoint over the weights alone: AdamW keeps two more numbers for each."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,11 @@ class Plan:
         if not len(store):
             raise DatasetError(f"{data} has no histories: generate some with `icrl generate`")
         provenance = store.provenance
+        if config.train.label_smoothing and provenance.action_space["kind"] == "box":
+            raise UsageError(
+                f"train.label_smoothing is {config.train.label_smoothing}, and {provenance.family} has continuous "
+                "actions: there are no labels to spread it over; set it to 0"
+            )
         known, held_out = split_histories(len(store), config.train.validation_fraction)
         length = config.model.context_length
         return cls(
@@ -85,11 +92,29 @@ class Plan:
         )
 
 
+def check_space(plan: Plan) -> None:
+    """Raises CheckpointError where the disk could not hold the checkpoints and the model that the run will write."""
+    options, weights = plan.config.train, 4 * _parameters(plan)
+    # The newest checkpoint is whole before the oldest one goes.
+    kept = min(options.keep_checkpoints + 1, options.steps // max(options.checkpoint_every, 1) + 1)
+    needed = weights * (1 + CHECKPOINT_SIZE * (kept if options.checkpoint_every else 0))
+    there = next(folder for folder in (plan.out, *plan.out.absolute().parents) if folder.exists())
+    free = shutil.disk_usage(there).free + sum(file.stat().st_size for file in plan.out.rglob("*") if file.is_file())
+    if needed > free:
+        raise CheckpointError(
+            f"the run may write {needed / 1e9:,.2f} GB of checkpoints and model, {plan.out} has {free / 1e9:,.2f} GB "
+            "free: free some space, or lower train.keep_checkpoints"
+        )
+
+
+def _parameters(plan: Plan) -> int:
+    with torch.device("meta"):
+        return sum(p.numel() for p in InContextTransformer(plan.model_config).parameters())
+
+
 def describe(plan: Plan) -> str:
     """What a run would do: sizes and files."""
-    options = plan.config.train
-    with torch.device("meta"):
-        parameters = sum(p.numel() for p in InContextTransformer(plan.model_config).parameters())
+    options, parameters = plan.config.train, _parameters(plan)
     windows, length = len(plan.windows.index), plan.windows.length
     seen = options.steps * options.batch_size
     held = 0 if plan.held_out is None else len(plan.held_out.histories)
@@ -107,7 +132,9 @@ def describe(plan: Plan) -> str:
     if found := checkpoints.checkpoints_of(plan.out):
         lines.insert(0, f"goes on      from {found[-1]}")
     if options.checkpoint_every:
-        lines.append(f"             {plan.out / CHECKPOINT_FOLDER}: {kept} of about {size_in_words(3 * size)}")
+        lines.append(
+            f"             {plan.out / CHECKPOINT_FOLDER}: {kept} of about {size_in_words(CHECKPOINT_SIZE * size)}"
+        )
     lines.append(f"             {plan.out / MODEL_FOLDER}: about {size_in_words(size)}")
     return "\n".join([*lines, "nothing was written (--dry-run)"])
 

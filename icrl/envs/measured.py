@@ -7,6 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from icrl.envs.stepping import Watching, lived
+from icrl.errors import FamilyError, IcrlError
+from icrl.own_code import in_one_line
 from icrl.seeding import Streams, stream_keys
 from icrl.tasks import ReferencePolicy, Task, TaskFamily, lane_numbers
 
@@ -55,3 +57,22 @@ def _returns(family, tasks, policy, index) -> NDArray[np.float64]:
         for step in lived(env, Watching(actor), episodes=1):
             return_N[step.lanes] += np.where(step.live, step.rewards, 0.0)
     return return_N
+
+
+def check_anchors(family: TaskFamily, task: Task) -> None:
+    """Whether returns on the task can be measured against anything, for the price of an episode.
+
+    Args:
+        family: of no further use: what it measures is of a single episode from now on.
+
+    Raises:
+        IcrlError: where they cannot: FamilyError where that is the family's fault.
+    """
+    if hasattr(family, "anchor_episodes"):
+        family.anchor_episodes = 1
+    try:
+        family.anchors([task])
+    except IcrlError:
+        raise
+    except Exception as error:
+        raise FamilyError(f"{family.name}: anchors of task {task.id} fail: {in_one_line(error)}") from error

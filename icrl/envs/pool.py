@@ -56,6 +56,21 @@ def make_pooled(
     return PooledEnv(family, tasks, seed, index, workers, name=family_name)
 
 
+def factory_to_tell(family_name: str) -> Callable[..., TaskFamily] | None:
+    """What another process must be told to know a family; None where the name is enough.
+
+    Raises:
+        UsageError: for one that only this process can know.
+    """
+    factory = FAMILIES[family_name] if FAMILIES.is_added(family_name) else None
+    if not importable(factory):
+        raise UsageError(
+            f"{family_name} is defined in the script that was started, where no other process finds it: move it to a "
+            "module of its own, or take workers=1"
+        )
+    return factory
+
+
 class PooledEnv(BatchedEnv):
     """The lanes of a family's environment, spread over processes. Close it, or let go of it, to end them.
 
@@ -85,12 +100,7 @@ class PooledEnv(BatchedEnv):
         if not 1 <= workers <= len(tasks):
             raise UsageError(f"workers={workers}: expected from 1 to {len(tasks)}, one lane for each process at least")
         name = name or family.name
-        factory = FAMILIES[name] if FAMILIES.is_added(name) else None
-        if not importable(factory):
-            raise UsageError(
-                f"{name} is defined in the script that was started, where no other process finds it: move it to a "
-                "module of its own, or take workers=1"
-            )
+        factory = factory_to_tell(name)
         context = get_context("spawn")
         self._shared = {
             "actions": _Shared(context, self.action_space.shape, self.action_space.dtype),
