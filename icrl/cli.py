@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 from icrl.errors import IcrlError, UsageError, did_you_mean
 from icrl.own_code import own_code_fails_in_one_line
+from icrl.spelling import as_spelled
 
 COMMANDS = {
     "tasks": ("icrl.catalogue", "list task families and presets: spaces, horizon, splits, anchors"),
@@ -31,7 +32,12 @@ BARRED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, e
 
 
 class UsageParser(ArgumentParser):
-    """For the commands without a config: a wrong line raises UsageError, as it does in those with one."""
+    """For the commands without a config: a wrong line raises UsageError, as it does in those with one, and a flag may
+    be written with - or _ alike."""
+
+    def parse_known_args(self, args=None, namespace=None):
+        given = sys.argv[1:] if args is None else args
+        return super().parse_known_args(as_spelled(given, self._option_string_actions), namespace)
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message}; see {self.prog} --help")

@@ -18,6 +18,7 @@ from jsonargparse import ArgumentParser, set_parsing_settings
 
 from icrl.errors import UsageError, did_you_mean
 from icrl.files import write_atomically
+from icrl.spelling import as_spelled
 
 # A field's docstring, the string below it, is its help text.
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
@@ -56,11 +57,12 @@ def parse_command(
 ) -> tuple[Namespace, Config]:
     """Parses one command's line: its own arguments, `--config`, and a dotted flag for every field of the config.
 
-    `--print_config` prints the resolved config and exits with 0.
+    `--print_config` prints the resolved config and exits with 0. A flag may be written with - or _ alike.
 
     Returns:
         the command's own arguments, and the resolved config.
     """
+    argv = as_spelled(argv, ["--print_config"])
     source = _flag_value(argv, "--config")
     values = _read_source(config_class, source)
     arguments, config = _parse(config_class, values, str(source), list(argv), prog, description, add_arguments)
@@ -160,7 +162,7 @@ def _parse(
     if help_asked := {"-h", "--help"} & set(tokens):
         tokens = list(help_asked)
     # The parser has a flag of that name of its own, which prints what is not resolved yet.
-    tokens = [token for token in tokens if token != "--print_config"]
+    tokens = as_spelled([token for token in tokens if token != "--print_config"], flags)
     try:
         namespace = parser.parse_args(from_file + tokens)
         instance = parser.instantiate(namespace)
