@@ -116,9 +116,11 @@ def generate(
         leftover.unlink()
     missing = [shard for shard in range(len(shards)) if not shards.path(shard).exists()]
     there = num_histories - sum(len(shards.histories(shard)) for shard in missing)
+    digests = {}
     try:
         with progress("recording", num_histories, unit="histories", done=there) as advance:
-            for shard in _record_shards(shards, missing):
+            for shard, digest in _record_shards(shards, missing):
+                digests[shards.path(shard).name] = digest
                 advance(len(shards.histories(shard)))
     except Exception:
         if not any(shards.path(shard).exists() for shard in range(len(shards))):
@@ -130,7 +132,7 @@ def generate(
                     folder.rmdir()
         raise
     # 3. The listing, which makes it a dataset.
-    list_shards(out, len(shards))
+    list_shards(out, len(shards), digests)
     size = sum(path.stat().st_size for path in out.glob("*.arrow"))
     print(f"{out}: {num_histories:,} histories of {shards.num_tasks:,} {config.split} tasks, {size_in_words(size)}")
     return out
@@ -149,8 +151,8 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def _record_shards(shards: Shards, missing: Sequence[int]) -> Iterator[int]:
-    """Records these shards over the config's processes; yields each as it is done."""
+def _record_shards(shards: Shards, missing: Sequence[int]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Records these shards over the config's processes; yields each, with its digest, as it is done."""
     from icrl.data_gen.learners import LEARNERS
     from icrl.data_gen.processes import spread
     from icrl.envs import FAMILIES
@@ -192,7 +194,7 @@ def _register(family: str, learner: str, family_factory: Callable | None, learne
 
 
 @own_code_fails_in_one_line()
-def _record_shard(shards: Shards, shard: int) -> int:
+def _record_shard(shards: Shards, shard: int) -> tuple[int, dict[str, Any]]:
     """Records and writes one shard. Runs in any process: all that it needs is in `shards`."""
     from icrl.data_gen.record import record
     from icrl.envs import make_family
@@ -212,8 +214,7 @@ def _record_shard(shards: Shards, shard: int) -> int:
         seed=config.seed,
         index=index,
     )
-    write_shard(shards.path(shard), columns)
-    return shard
+    return shard, write_shard(shards.path(shard), columns)
 
 
 def _is_complete(plan: Plan, resume: bool) -> bool:

@@ -104,6 +104,8 @@ _OPTIONAL_SCHEMA = {
     "about": optional(map_of(anything)),
 }
 
+_TASK_COLUMNS = {"task_id": "int64", "split": "string", "params": "string"}
+
 
 def write_provenance(folder: Path, provenance: Provenance, split: Split) -> None:
     """Writes both files, each atomically, `provenance.json` last."""
@@ -155,13 +157,27 @@ def read_split(folder: Path) -> Split:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    seed = read_provenance(folder).split_seed
+    seed, path = read_provenance(folder).split_seed, folder / TASKS_FILE
     try:
-        rows = pq.read_table(folder / TASKS_FILE).to_pylist()
-        tasks = {name: [] for name in SPLIT_NAMES}
-        for row in rows:
-            tasks.setdefault(row["split"], []).append(Task(row["task_id"], json.loads(row["params"])))
-    except (FileNotFoundError, pa.ArrowInvalid, KeyError) as error:
-        raise DatasetError(f"{folder / TASKS_FILE} is missing or damaged ({error}): generate the data again") from None
-    parts = [tuple(tasks.pop(name)) for name in SPLIT_NAMES]
-    return Split(seed, *parts, ood={name: tuple(of) for name, of in tasks.items()})
+        with path.open("rb") as file:
+            table = pq.read_table(file)
+        if {field.name: str(field.type) for field in table.schema} != _TASK_COLUMNS:
+            raise Fault(f"expected the columns {', '.join(_TASK_COLUMNS)}")
+        tasks: dict[str, list[Task]] = {name: [] for name in SPLIT_NAMES}
+        seen: set[int] = set()
+        for row in table.to_pylist():
+            number, split, params = row["task_id"], row["split"], json.loads(row["params"] or "")
+            integer(0)(number, "task_id")
+            text(split, "split")
+            map_of(anything)(params, f"params of task {number}")
+            if number in seen:
+                raise Fault(f"task {number} is listed twice")
+            seen.add(number)
+            tasks.setdefault(split, []).append(Task(number, params))
+        parts = [tuple(tasks.pop(name)) for name in SPLIT_NAMES]
+        return Split(seed, *parts, ood={name: tuple(of) for name, of in tasks.items()})
+    except (OSError, pa.ArrowException, ValueError, RecursionError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else " ".join(str(error).split())
+        raise DatasetError(
+            f"{path} is missing or damaged ({reason}): restore it, or generate the data again"
+        ) from None

@@ -1,20 +1,28 @@
 """Reads datasets of learning histories: windows are views of the memory-mapped Arrow shards, with nothing copied."""
 
+import math
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from icrl.errors import DatasetError
-from icrl.folders import check_source
+from icrl.folders import STATE_FILE, check_source
 from icrl.history import LearningHistory
 from icrl.provenance import read_provenance, read_split
-from icrl.spaces import space_from_dict
-from icrl.store_writer import listed_shards
+from icrl.schema import Fault
+from icrl.spaces import space_from_dict, storage_dtype
+from icrl.store_files import FLAGS, PER_HISTORY, check_files, map_shards, read_columns, read_listing
 
-_BOOLEAN = ("terminated", "truncated")
 _PER_STEP = ("observations", "actions", "rewards", "terminated", "truncated", "episode", "step_in_episode")
+
+_TYPES: dict[str, Any] = {
+    **dict.fromkeys(PER_HISTORY, np.int64),
+    **dict.fromkeys(_PER_STEP, np.int32),
+    **dict.fromkeys(FLAGS, np.uint8),
+    "rewards": np.float32,
+}
 
 
 class Window(NamedTuple):
@@ -34,7 +42,8 @@ class HistoryStore:
 
     Attributes:
         path, provenance, split: of the dataset.
-        dataset: the `datasets.Dataset`.
+        listing: of its shards.
+        columns: by name, each per history.
         lengths: transitions of each history, shape `(num_histories,)`.
         task_ids, learner_seeds: of each history, shape `(num_histories,)`.
         num_transitions: of all histories.
@@ -51,39 +60,30 @@ class HistoryStore:
         return cls(Path(path))
 
     def __init__(self, path: Path) -> None:
-        import datasets
-        import pyarrow as pa
-
         check_source(path, "dataset")
         self.path = path
-        self.provenance = read_provenance(path)
-        self.split = read_split(path)
-        names = listed_shards(path)
-        if names is None:
-            raise DatasetError(
-                f"{path} has no state.json: its recording has not finished; go on with `icrl generate --resume`"
-            )
-        if missing := [name for name in names if not (path / name).is_file()]:
-            raise DatasetError(
-                f"{path} lists {missing[0]}, which is not there: restore it, or generate the data again"
-            )
+        self.provenance = provenance = read_provenance(path)
+        observation, action = map(space_from_dict, (provenance.observation_space, provenance.action_space))
+        self._observation_shape, self._action_shape = observation.shape, action.shape
+        types = dict(_TYPES, observations=storage_dtype(observation), actions=storage_dtype(action))
+        types["final_observations"] = types["observations"]
         try:
-            self.dataset = datasets.load_from_disk(str(path))
-            table = self.dataset.data
-            self.task_ids = table.column("task_id").to_numpy()
-            self.learner_seeds = table.column("learner_seed").to_numpy()
-            self._views = {name: self._column(table, name) for name in (*_PER_STEP, "final_observations")}
-        except (pa.ArrowException, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            reason = " ".join(str(error).split())
-            raise DatasetError(f"{path} is damaged ({reason}): restore it, or generate the data again") from None
-        self._observation_shape = space_from_dict(self.provenance.observation_space).shape
-        self._action_shape = space_from_dict(self.provenance.action_space).shape
-        widths = {"observations": self._observation_shape, "actions": self._action_shape}
-        self._width = {name: int(np.prod(widths.get(name, ()))) for name in _PER_STEP}
-        _, starts, ends = self._views["rewards"]
-        self.lengths = ends - starts
+            self.listing = read_listing(path)
+            check_files(path, self.listing)
+            self.split = read_split(path)
+            self.columns = read_columns(map_shards(path, self.listing.shards), types)
+            self.task_ids, self.learner_seeds = (self.columns.pop(name) for name in PER_HISTORY)
+            widths = {"observations": self._observation_shape, "actions": self._action_shape}
+            self._width = {name: math.prod(widths.get(name, ())) for name in _PER_STEP}
+            self.lengths = self.columns["rewards"].counts
+            self._check_counts()
+        except FileNotFoundError:
+            raise DatasetError(
+                f"{path} has no {STATE_FILE}: its recording has not finished; go on with `icrl generate --resume`"
+            ) from None
+        except Fault as fault:
+            raise DatasetError(f"{path} is damaged ({fault}): restore it, or generate the data again") from None
         self.num_transitions = int(self.lengths.sum())
-        self._check_lengths()
         self._params = {task.id: task.params for name in self.split.names for task in self.split.named(name)}
 
     def __len__(self) -> int:
@@ -111,9 +111,8 @@ class HistoryStore:
 
     def history(self, index: int) -> LearningHistory:
         """A whole history, checked; its arrays are views."""
-        _, starts, ends = self._views["final_observations"]
         window = self.window(index, 0, int(self.lengths[index]))
-        finals = self._slice("final_observations", index, 0, int(ends[index] - starts[index]))
+        finals = self._slice("final_observations", index, 0, int(self.columns["final_observations"].counts[index]))
         task_id = int(self.task_ids[index])
         return LearningHistory(
             **window._asdict(),
@@ -124,28 +123,31 @@ class HistoryStore:
             learner_seed=int(self.learner_seeds[index]),
         )
 
-    @staticmethod
-    def _column(table, name: str) -> tuple[list[NDArray], NDArray, NDArray]:
-        """A list column, per history: the flat array of its shard, where it starts there, and where it ends."""
-        flat, starts, ends = [], [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
-        for chunk in table.column(name).chunks:
-            values = chunk.values.to_numpy(zero_copy_only=True)
-            offsets = chunk.offsets.to_numpy(zero_copy_only=True).astype(np.int64)
-            if offsets[-1] > len(values):
-                raise ValueError(f"column {name} ends before its last history does")
-            flat += [values.view(bool) if name in _BOOLEAN else values] * len(chunk)
-            starts.append(offsets[:-1])
-            ends.append(offsets[1:])
-        return flat, np.concatenate(starts), np.concatenate(ends)
-
     def _slice(self, name: str, history: int, start: int, stop: int) -> NDArray:
-        flat, starts, _ = self._views[name]
-        first = int(starts[history])
-        return flat[history][first + start : first + stop]
+        column = self.columns[name]
+        first = int(column.starts[history])
+        return column.flat[history][first + start : first + stop]
 
-    def _check_lengths(self) -> None:
-        """Raises DatasetError where the columns do not hold equally many transitions."""
+    def _check_counts(self) -> None:
+        """Raises Fault where the columns contradict each other, the tasks or the provenance."""
+        provenance = self.provenance
         for name in _PER_STEP:
-            _, starts, ends = self._views[name]
-            if not np.array_equal(ends - starts, self.lengths * self._width[name]):
-                raise DatasetError(f"{self.path} is damaged (column {name}): restore it, or generate the data again")
+            if not np.array_equal(self.columns[name].counts, self.lengths * self._width[name]):
+                raise Fault(f"column {name} has other transitions than its space and column rewards say")
+        episodes = -(-provenance.episodes // provenance.keep_every)
+        if (self.lengths > episodes * provenance.horizon).any():
+            raise Fault(f"a history has more transitions than {episodes:,} episodes of {provenance.horizon:,} steps")
+        numbers, width = self.columns["final_observations"].counts, max(1, self._width["observations"])
+        if (numbers % width).any() or (numbers > episodes * width).any():
+            raise Fault(f"column final_observations has more than {episodes:,} episodes of a history")
+        tasks = {task.id for task in self.split.named(provenance.recorded_split)}
+        known, counts = np.unique(self.task_ids, return_counts=True)
+        if strangers := set(known.tolist()) - tasks:
+            raise Fault(f"histories of task {min(strangers)}, which is not in its {provenance.recorded_split} split")
+        if len(known) != len(tasks) or (counts != provenance.histories_per_task).any():
+            raise Fault(
+                f"{len(self.lengths):,} histories of {len(known):,} tasks: {provenance.histories_per_task:,} of each "
+                f"of {len(tasks):,} tasks were recorded"
+            )
+        if len(np.unique(self.learner_seeds)) != len(self.learner_seeds):
+            raise Fault("two histories have one learner_seed")

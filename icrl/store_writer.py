@@ -4,17 +4,18 @@ A dataset is what `datasets.load_from_disk` opens. Its `state.json` lists the sh
 are whole: no listing, no dataset. Shards are named by their number, so that a resumed recording knows what is there.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from icrl.errors import DatasetError
+from icrl.digests import Digests, HashingFile, digest_of
 from icrl.files import whole_file, write_json
 from icrl.folders import INFO_FILE, STATE_FILE
+from icrl.provenance import PROVENANCE_FILE, TASKS_FILE
+from icrl.store_files import feature
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -58,30 +59,38 @@ def shard_name(shard: int, num_shards: int) -> str:
     return f"data-{shard:05d}-of-{num_shards:05d}.arrow"
 
 
-def write_shard(path: Path, columns: HistoryColumns) -> None:
-    """Writes one shard under a temporary name, syncs it, and gives it its name: from then on it is whole."""
+def write_shard(path: Path, columns: HistoryColumns) -> dict[str, Any]:
+    """Writes one shard under a temporary name, syncs it, and gives it its name: from then on it is whole.
+
+    Returns:
+        its digest.
+    """
     import pyarrow as pa
 
     batch = _record_batch(columns)
-    with (
-        whole_file(path) as temporary,
-        pa.OSFile(str(temporary), "wb") as sink,
-        pa.ipc.new_stream(sink, batch.schema) as writer,
-    ):
-        writer.write_batch(batch)
+    with whole_file(path) as temporary, HashingFile(temporary) as file:
+        with pa.PythonFile(file, "w") as sink, pa.ipc.new_stream(sink, batch.schema) as writer:
+            writer.write_batch(batch)
+        return file.digest
 
 
-def list_shards(folder: Path, num_shards: int) -> None:
-    """Makes the folder a dataset of its shards: the commit point of a recording."""
+def list_shards(folder: Path, num_shards: int, digests: Digests | None = None) -> None:
+    """Makes the folder a dataset of its shards: the commit point of a recording.
+
+    Args:
+        digests: of shards, by name, as far as they are known: the other shards are read.
+    """
     import pyarrow as pa
 
     names = [shard_name(shard, num_shards) for shard in range(num_shards)]
     with pa.memory_map(str(folder / names[0])) as source:
         schema = pa.ipc.open_stream(source).schema
-    features = {field.name: _feature(field.type) for field in schema}
+    features = {field.name: feature(field.type) for field in schema}
     write_json(
         folder / INFO_FILE, {"citation": "", "description": "", "features": features, "homepage": "", "license": ""}
     )
+    known = digests or {}
+    files = (*names, INFO_FILE, PROVENANCE_FILE, TASKS_FILE)
     state = {
         "_data_files": [{"filename": name} for name in names],
         "_fingerprint": "icrl",
@@ -90,24 +99,9 @@ def list_shards(folder: Path, num_shards: int) -> None:
         "_format_type": None,
         "_output_all_columns": False,
         "_split": None,
+        "files": {name: known.get(name) or digest_of(folder / name) for name in files},
     }
     write_json(folder / STATE_FILE, state)
-
-
-def listed_shards(folder: Path) -> list[str] | None:
-    """The shards that `state.json` lists; None where there is no listing, and so no dataset.
-
-    Raises:
-        DatasetError: where the listing cannot be read.
-    """
-    try:
-        return [entry["filename"] for entry in json.loads((folder / STATE_FILE).read_text())["_data_files"]]
-    except FileNotFoundError:
-        return None
-    except (ValueError, TypeError, KeyError) as error:
-        raise DatasetError(
-            f"{folder / STATE_FILE} is damaged ({error}): remove it and go on with `icrl generate --resume`"
-        ) from None
 
 
 def _record_batch(columns: HistoryColumns) -> "pa.RecordBatch":
@@ -141,13 +135,3 @@ def _record_batch(columns: HistoryColumns) -> "pa.RecordBatch":
 
 def _offsets(lengths: NDArray) -> NDArray[np.int64]:
     return np.concatenate(([0], np.cumsum(lengths, dtype=np.int64)))
-
-
-def _feature(type_: "pa.DataType") -> dict:
-    """A column's type as `datasets` describes it."""
-    import pyarrow as pa
-
-    names = {"float": "float32", "double": "float64"}
-    if pa.types.is_list(type_):
-        return {"feature": _feature(type_.value_type), "_type": "List"}
-    return {"dtype": names.get(str(type_), str(type_)), "_type": "Value"}

@@ -11,7 +11,7 @@ from icrl.data_gen.generate import generate
 from icrl.data_gen.record import record
 from icrl.errors import DatasetError
 from icrl.store import HistoryStore
-from icrl.store_writer import write_shard
+from icrl.store_writer import list_shards, write_shard
 
 OPTIONS = {"policy": "optimal", "final_epsilon": 0.0, "final_fraction": 0.5}
 
@@ -52,8 +52,8 @@ def test_the_command_line(folder, tmp_path, capsys):
     ("column", "row", "value", "message"),
     [
         ("step_in_episode", 205, 9, "history 1: step_in_episode must rise by 1"),
-        ("rewards", 205, np.nan, "history 1: a reward is not finite"),
-        ("actions", 205, 5, "history 1: an action is outside its space"),
+        ("rewards", 205, np.nan, "column rewards, history 1: nan: expected a number"),
+        ("actions", 205, 5, "column actions, history 1: 5"),
         ("truncated", 219, False, "history 1: .*finished episodes"),
         ("task_id", 1, 10**6, "task 1000000, which is not in its train split"),
     ],
@@ -73,5 +73,6 @@ def test_one_wrong_value_anywhere_is_found(folder, tmp_path, column, row, value,
     changed = getattr(columns, column).copy()
     changed[row] = value
     write_shard(path / "data-00000-of-00001.arrow", replace(columns, **{column: changed}))
+    list_shards(path, 1)
     with pytest.raises(DatasetError, match=message):
         inspect(path, tmp_path / "curve.png")

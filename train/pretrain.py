@@ -4,6 +4,7 @@ Every launcher runs this program, as `python -m icrl.train.pretrain`, in each of
 """
 
 import argparse
+import os
 import sys
 import tempfile
 import time
@@ -18,6 +19,7 @@ from icrl.own_code import own_code_fails_in_one_line
 from icrl.progress import clock
 from icrl.train.config import TrainConfig
 from icrl.train.launch import (
+    FAILURES,
     ChildError,
     Launch,
     check_processes,
@@ -69,6 +71,7 @@ def train(
         raise UsageError(f"--num-processes {num_processes} needs a --launch: choose ddp, zero1, zero2, zero3 or fsdp2")
 
     # 2. Look before anything is written: the data, the share of each process, the run folder.
+    from icrl.store_check import check_store
     from icrl.train.metrics import check_wandb
     from icrl.train.runs import Plan, check_folder, check_space, describe
 
@@ -84,6 +87,8 @@ def train(
     if state == "complete":
         print(f"{out} is complete: {out / 'model'}")
         return out
+    if started_here or (os.environ.get("RANK", "0") == "0" and FAILURES not in os.environ):  # Once is enough.
+        check_store(plan.store)
     check_wandb(config.train.wandb)
     check_space(plan)
     if dry_run:
