@@ -23,7 +23,7 @@ from icrl.models.methods import METHODS
 from icrl.models.tokens import Tokens
 from icrl.models.transformer import InContextTransformer
 from icrl.seeding import Streams, stream_keys
-from icrl.spaces import describe_space, memory_dtype, no_action, space_from_dict
+from icrl.spaces import describe_space, memory_dtype, space_from_dict, within_box
 
 
 class InContextAgent:
@@ -39,6 +39,7 @@ class InContextAgent:
         self.method = METHODS[model.config.method]
         self._observation_space = space_from_dict(model.config.observation_space)
         self._action_space = space_from_dict(model.config.action_space)
+        self._scales = model.config.maps
         self._distribution = distribution_of(model.config.action_space)
         self._context: Context | None = None
         self._awaiting = "reset"
@@ -68,8 +69,8 @@ class InContextAgent:
         self.num_envs = num_envs
         self._streams = Streams(stream_keys(seed, "action", index))
         self._context = Context(self.model, num_envs)
-        self._actions = np.repeat(no_action(self._action_space)[None], num_envs, axis=0)
-        self._rewards = np.zeros(num_envs, np.float32)
+        self._actions = np.repeat(self._scales.no_action(self._action_space)[None], num_envs, axis=0)
+        self._rewards = np.full(num_envs, self._scales.rewards.centre)
         self._dones = np.ones(num_envs, bool)
         self._steps = np.zeros(num_envs, np.int64)
         if prompts is not None:
@@ -95,7 +96,7 @@ class InContextAgent:
         outputs = self._context.step(tokens)
         self._actions = self.method.act(outputs, None if self.greedy else self._uniforms(), self._distribution)
         if self._is_box(self._action_space):
-            self._actions = np.clip(self._actions, self._action_space.low, self._action_space.high)
+            self._actions = within_box(self._action_space, self._scales.actions.undo(self._actions))
         self._awaiting = "observe"
         return self._actions.copy()
 
@@ -107,7 +108,7 @@ class InContextAgent:
                 raise UsageError(
                     f"{name} has shape {np.shape(values)}: expected ({self.num_envs},), one for each environment"
                 )
-        self._rewards = np.array(rewards, np.float32)
+        self._rewards = np.array(rewards, np.float64)
         self._dones = np.asarray(terminated, bool) | np.asarray(truncated, bool)
         self._steps = np.where(self._dones, 0, self._steps + 1)
         self._awaiting = "act"
@@ -131,7 +132,7 @@ class InContextAgent:
         """The observations in the type that tokens hold; raises UsageError where one is not of the space."""
         space = self._observation_space
         if self._is_box(space):
-            return observations.astype(np.float32, copy=False)
+            return observations.astype(memory_dtype(space), copy=False)
         sizes = space.nvec if hasattr(space, "nvec") else space.n
         if observations.dtype.kind not in "iu" or (observations < 0).any() or (observations >= sizes).any():
             raise UsageError(
@@ -140,8 +141,9 @@ class InContextAgent:
             )
         return observations.astype(np.int64, copy=False)
 
-    def _tokens(self, *arrays: NDArray) -> Tokens:
-        return self.method.tokens(*(torch.from_numpy(array) for array in arrays)).to(self.model.device)
+    def _tokens(self, *columns: NDArray) -> Tokens:
+        columns = self._scales.columns(*columns)
+        return self.method.tokens(*map(torch.from_numpy, columns)).to(self.model.device)
 
     def _read(self, prompts: Sequence[LearningHistory | None]) -> None:
         """Prefills the context with the newest part of each prompt, and takes over its last transition."""
@@ -152,7 +154,7 @@ class InContextAgent:
         columns = {
             "observations": np.zeros(shape + self._observation_space.shape, memory_dtype(self._observation_space)),
             "actions": np.zeros(shape + self._action_space.shape, memory_dtype(self._action_space)),
-            "rewards": np.zeros(shape, np.float32),
+            "rewards": np.zeros(shape),
             "dones": np.zeros(shape, bool),
             "step_in_episode": np.zeros(shape, np.int64),
         }

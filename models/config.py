@@ -7,6 +7,7 @@ from transformers import AutoConfig, PreTrainedConfig
 
 from icrl.errors import UsageError, did_you_mean
 from icrl.models.options import ModelOptions
+from icrl.ranges import Scales
 
 # What transformers itself writes into a config.json or passes along while it loads one.
 _FROM_TRANSFORMERS = {
@@ -23,7 +24,8 @@ _FROM_TRANSFORMERS = {
 class InContextConfig(PreTrainedConfig):
     """Config of an `InContextTransformer`; make it with `InContextConfig.of`.
 
-    No field has a default, so that config.json states all of them: a default changed later changes no saved model.
+    No field but `scales` has a default, so that config.json states all of them: a default changed later changes no
+    saved model.
 
     Raises:
         UsageError: for a key that is not a field, where transformers would silently take it, and for values that
@@ -50,6 +52,8 @@ class InContextConfig(PreTrainedConfig):
     """Largest number of steps in an episode: the step embedding has that many rows."""
     method: str
     """Registered name of the method that the model was trained with."""
+    scales: dict[str, Any] | None = None
+    """As `icrl.ranges.measure` gives them. None, as in models of before there were any, maps a Box by its bounds."""
 
     def __post_init__(self, **kwargs: Any) -> None:
         known = {field.name for field in fields(self)}
@@ -60,6 +64,7 @@ class InContextConfig(PreTrainedConfig):
                     f"expected {', '.join(sorted(known - {field.name for field in fields(PreTrainedConfig)}))}"
                 )
         _ = self.options  # validates
+        _ = self.maps
         if self.horizon < 1:
             raise UsageError(f"horizon is {self.horizon}: expected the largest number of steps in an episode")
         if self.action_space.get("kind") not in ("discrete", "box"):
@@ -75,6 +80,7 @@ class InContextConfig(PreTrainedConfig):
         action_space: dict[str, Any],
         horizon: int,
         method: str = "ad",
+        scales: dict[str, Any] | None = None,
     ) -> "InContextConfig":
         """The config of a model of that size for a family's spaces (given as `space_to_dict` gives them)."""
         return cls(
@@ -83,7 +89,15 @@ class InContextConfig(PreTrainedConfig):
             action_space=action_space,
             horizon=horizon,
             method=method,
+            scales=scales,
         )
+
+    @property
+    def maps(self) -> Scales:
+        """From the numbers of data and environments to those of tokens and outputs."""
+        if self.scales is None:
+            return Scales.none(self.observation_space, self.action_space)
+        return Scales.read(self.scales, self.observation_space, self.action_space)
 
     @property
     def options(self) -> ModelOptions:

@@ -21,6 +21,11 @@ EMBEDDING_STD = 0.05
 the blocks: on 9×9 Dark Room the model then adapts to unseen goals after fewer steps of training than from 1.0."""
 
 
+def squash(u: Tensor) -> Tensor:
+    """u where |u| <= 1, and sign(u) (1 + ln |u|) beyond: what is a million times too large still tells from others."""
+    return u.clamp(-1.0, 1.0) + torch.copysign(u.abs().clamp(min=1.0).log(), u)
+
+
 def middle_and_half_width(
     low: list[float | None], high: list[float | None]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -59,13 +64,13 @@ class MultiDiscreteEncoder(nn.Module):
 
 
 class BoxEncoder(nn.Module):
-    """A Box, flattened, mapped to [-1, 1] where it is bounded on both sides, through one hidden layer.
-
-    The map is fixed by the space: statistics of the data would carry the task into the observation.
+    """A Box, flattened, through one hidden layer. Scaled numbers (`icrl.ranges`) are squashed first; without scales
+    they are mapped to [-1, 1] where they are bounded on both sides.
     """
 
-    def __init__(self, low: list[float | None], high: list[float | None], width: int) -> None:
+    def __init__(self, low: list[float | None], high: list[float | None], width: int, scaled: bool = False) -> None:
         super().__init__()
+        self.scaled = scaled
         # Plain arrays rather than buffers: a buffer that is not saved comes back uninitialised from `from_pretrained`.
         self._centre, half = middle_and_half_width(low, high)
         self._scale = 1.0 / half
@@ -75,12 +80,15 @@ class BoxEncoder(nn.Module):
 
     def forward(self, observations_BTx: Tensor) -> Tensor:
         x_BTN = observations_BTx.flatten(2).float()
-        centre_N, scale_N = (torch.from_numpy(a).to(x_BTN.device) for a in (self._centre, self._scale))
-        x_BTN = ((x_BTN - centre_N) * scale_N).to(self.hidden.weight.dtype)
-        return self.out(F.silu(self.hidden(x_BTN)))
+        if self.scaled:
+            x_BTN = squash(x_BTN)
+        else:
+            centre_N, scale_N = (torch.from_numpy(a).to(x_BTN.device) for a in (self._centre, self._scale))
+            x_BTN = (x_BTN - centre_N) * scale_N
+        return self.out(F.silu(self.hidden(x_BTN.to(self.hidden.weight.dtype))))
 
 
-def make_observation_encoder(space: dict[str, Any], width: int) -> nn.Module:
+def make_observation_encoder(space: dict[str, Any], width: int, scaled: bool = False) -> nn.Module:
     """The encoder of a space given as `icrl.spaces.space_to_dict` gives it."""
     match space:
         case {"kind": "discrete", "n": n}:
@@ -88,17 +96,17 @@ def make_observation_encoder(space: dict[str, Any], width: int) -> nn.Module:
         case {"kind": "multi_discrete", "nvec": sizes}:
             return MultiDiscreteEncoder(sizes, width)
         case {"kind": "box"}:
-            return BoxEncoder(*bounds_of(space), width)
+            return BoxEncoder(*bounds_of(space), width, scaled)
     raise UsageError(f"no encoder for the observation space {space}: expected Discrete, MultiDiscrete or Box")
 
 
-def make_previous_action_encoder(space: dict[str, Any], width: int) -> nn.Module:
+def make_previous_action_encoder(space: dict[str, Any], width: int, scaled: bool = False) -> nn.Module:
     """The encoder of actions: of a Discrete space with one row more, for "none"; of a Box "none" is all zeros."""
     match space:
         case {"kind": "discrete", "n": n}:
             return nn.Embedding(n + 1, width)
         case {"kind": "box"}:
-            return BoxEncoder(*bounds_of(space), width)
+            return BoxEncoder(*bounds_of(space), width, scaled)
     raise UsageError(f"no encoder for the action space {space}: expected Discrete or Box")
 
 
@@ -108,15 +116,17 @@ class TokenEmbedding(nn.Module):
     def __init__(self, config: InContextConfig) -> None:
         super().__init__()
         self.horizon = config.horizon
-        self.observation = make_observation_encoder(config.observation_space, config.width)
-        self.previous_action = make_previous_action_encoder(config.action_space, config.width)
+        self.scaled = config.scales is not None
+        self.observation = make_observation_encoder(config.observation_space, config.width, self.scaled)
+        self.previous_action = make_previous_action_encoder(config.action_space, config.width, self.scaled)
         self.previous_reward = nn.Linear(1, config.width, bias=False)
         self.previous_reward.gain = EMBEDDING_STD
         self.previous_done = nn.Embedding(2, config.width)
         self.step = nn.Embedding(config.horizon, config.width)
 
     def forward(self, tokens: Tokens) -> Tensor:
-        reward_BT1 = tokens.previous_rewards.to(self.previous_reward.weight.dtype)[..., None]
+        reward_BT = squash(tokens.previous_rewards) if self.scaled else tokens.previous_rewards
+        reward_BT1 = reward_BT.to(self.previous_reward.weight.dtype)[..., None]
         return (
             self.observation(tokens.observations)
             + self.previous_action(tokens.previous_actions)

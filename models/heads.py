@@ -23,36 +23,40 @@ class DiscreteHead(nn.Module):
 
 
 LOG_STD_LOW, LOG_STD_HIGH = -4.0, 1.0
-"""Bounds of the logarithm of a standard deviation, in half-widths of the action's range: 2% to 270% of it."""
+"""Bounds of the logarithm of a standard deviation, in units of the action's scale: 2% to 270% of one."""
 
 
 class GaussianHead(nn.Module):
     """Mean and log standard deviation of every number of a Box action: `(B, T, D)` to `(B, T, 2, *action_shape)`.
 
-    Both are in the action's own units: what comes out of the layer counts in half-widths of the range, from its
-    middle, so that every number of the action starts alike.
+    Both are of the scaled action (`icrl.ranges`), so that every number of it starts alike. Without scales they are in
+    the action's own units, and what comes out of the layer counts in half-widths of its range, from the middle.
     """
 
-    def __init__(self, shape: list[int], low: list[float | None], high: list[float | None], width: int) -> None:
+    def __init__(
+        self, shape: list[int], low: list[float | None], high: list[float | None], width: int, scaled: bool = False
+    ) -> None:
         super().__init__()
-        self.shape = tuple(shape)
+        self.shape, self.scaled = tuple(shape), scaled
         # Plain arrays rather than buffers: a buffer that is not saved comes back uninitialised from `from_pretrained`.
         self._centre, self._half = middle_and_half_width(low, high)
         self.numbers = Linear(width, 2 * len(low))
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         mean, spread = self.numbers(x_BTD).float().chunk(2, dim=-1)
-        centre, half = (torch.from_numpy(a).to(mean.device) for a in (self._centre, self._half))
         log_std = LOG_STD_LOW + 0.5 * (LOG_STD_HIGH - LOG_STD_LOW) * (1.0 + torch.tanh(spread))
-        both = torch.stack((centre + half * mean, log_std + half.log()), dim=2)
+        if not self.scaled:
+            centre, half = (torch.from_numpy(a).to(mean.device) for a in (self._centre, self._half))
+            mean, log_std = centre + half * mean, log_std + half.log()
+        both = torch.stack((mean, log_std), dim=2)
         return both.unflatten(-1, self.shape) if self.shape else both.squeeze(-1)
 
 
-def make_action_head(space: dict[str, Any], width: int) -> nn.Module:
+def make_action_head(space: dict[str, Any], width: int, scaled: bool = False) -> nn.Module:
     """The head of a space given as `icrl.spaces.space_to_dict` gives it."""
     match space:
         case {"kind": "discrete", "n": n}:
             return DiscreteHead(n, width)
         case {"kind": "box", "shape": shape}:
-            return GaussianHead(shape, *bounds_of(space), width)
+            return GaussianHead(shape, *bounds_of(space), width, scaled)
     raise UsageError(f"no head for the action space {space}: expected Discrete or Box")

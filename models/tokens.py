@@ -25,7 +25,7 @@ def _to(batch: Batch, device: torch.device | str) -> Batch:
 
 @dataclass(frozen=True)
 class WindowBatch:
-    """Windows of learning histories, right-padded to one length."""
+    """Windows of learning histories, right-padded to one length; numbers are scaled (`icrl.ranges`)."""
 
     observations: Tensor
     """`(B, T, *observation_shape)`: integers, or floats for a Box."""
@@ -39,7 +39,7 @@ class WindowBatch:
     """`(B, T)` int64: step in the episode, from 0."""
     before_actions: Tensor
     """`(B, *action_shape)`: the action before the window; where there was none the number of actions, or zeros for a
-    Box (`icrl.spaces.no_action`)."""
+    Box."""
     before_rewards: Tensor
     """`(B,)` float32: the reward before the window, 0 where there was none."""
     before_dones: Tensor
@@ -53,12 +53,12 @@ class WindowBatch:
 
 @dataclass(frozen=True)
 class Tokens:
-    """What the model reads: one row per decision."""
+    """What the model reads: one row per decision; numbers are scaled, as in a `WindowBatch`."""
 
     observations: Tensor
     """`(B, T, *observation_shape)`."""
     previous_actions: Tensor
-    """`(B, T, *action_shape)`, `icrl.spaces.no_action` standing for "none"."""
+    """`(B, T, *action_shape)`; "none" is the number of actions, or zeros for a Box."""
     previous_rewards: Tensor
     """`(B, T)` float32."""
     previous_dones: Tensor

@@ -90,7 +90,7 @@ class InContextTransformer(PreTrainedModel):
         super().__init__(config)
         self.embedding = TokenEmbedding(config)
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.n_layer))
-        self.head = make_action_head(config.action_space, config.width)
+        self.head = make_action_head(config.action_space, config.width, config.scales is not None)
         self.post_init()
 
     @torch.no_grad()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -74,6 +75,20 @@ def test_a_killed_run_goes_on_bit_for_bit(kill, finished, tiny_data, tmp_path):
     icrl.train(None, tiny_data, out, resume=True, **TINY, **NOISE)
     assert rows(out) == rows(finished)
     assert weights(out) == weights(finished)
+
+
+def test_a_run_keeps_the_scales_that_it_began_with(tiny_data, tmp_path):
+    """Kills: a resume that measures anew, or a run of before there were scales that goes on with them."""
+    out = icrl.train(None, tiny_data, tmp_path / "run", **TINY)
+    newest, config = sorted((out / "checkpoints").iterdir())[-1], out / "model" / "config.json"
+    state = json.loads((newest / "state.json").read_text())
+    assert json.loads(config.read_text())["scales"] == {"rewards": {"centre": [0.0], "unit": [1.0]}} == state["scales"]
+    other = {"rewards": {"centre": [0.0], "unit": [4.0]}}
+    for change in ({**state, "scales": other}, {key: state[key] for key in state if key != "scales"}):
+        shutil.rmtree(out / "model", ignore_errors=True)
+        (newest / "state.json").write_text(json.dumps(change))
+        icrl.train(None, tiny_data, out, resume=True, **TINY)
+        assert json.loads(config.read_text())["scales"] == change.get("scales")
 
 
 def test_metrics_hold_losses_and_both_curves(finished):

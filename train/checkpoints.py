@@ -1,7 +1,8 @@
 """Checkpoints of a run: written under another name, synced, renamed; the newest few are kept.
 
 `checkpoints/step-XXXXXXXX/` holds what accelerate saves (weights, optimiser, per-process random states) and
-`state.json`: the step, how the run was launched, and the sums that the next row of metrics is made from.
+`state.json`: the step, how the run was launched, the model's scales, and the sums that the next row of metrics is made
+from.
 
 Nothing is unpickled without limits. accelerate loads weights from safetensors and the rest with `weights_only=True`,
 except objects registered for checkpointing, of which there are none here: our own state is JSON. DeepSpeed asks for
@@ -13,7 +14,7 @@ import os
 import pickle
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,15 @@ def read_state(checkpoint: Path, accelerator: Any) -> dict[str, Any]:
             "they were written, so resume with the --launch and --num-processes of the first run"
         )
     return state
+
+
+def scales_of(found: list[Path]) -> dict[str, Any] | None:
+    """The scales of a run with these checkpoints, all of which hold them: of the newest that can be read."""
+    for checkpoint in reversed(found):
+        with suppress(OSError, ValueError):
+            if isinstance(state := json.loads((checkpoint / STATE_FILE).read_text()), dict):
+                return state.get("scales")
+    return None
 
 
 def load_checkpoint(accelerator: Any, checkpoint: Path) -> None:

@@ -179,7 +179,7 @@ def _train_here(plan: Any, resume: bool, launch: Launch | None, num_processes: i
         def save(step: int) -> None:
             if log is not None:
                 log.sync()
-            state = {"meter": meter.state_dict()}
+            state = {"meter": meter.state_dict(), "scales": plan.model_config.scales}
             checkpoints.save_checkpoint(accelerator, out, step, state, options.keep_checkpoints)
 
         def loss_of(model, batch):

@@ -22,6 +22,7 @@ from icrl.models.config import InContextConfig
 from icrl.models.methods import METHODS
 from icrl.models.transformer import InContextTransformer
 from icrl.provenance import PROVENANCE_FILE, read_provenance, write_provenance
+from icrl.ranges import measure
 from icrl.store import HistoryStore
 from icrl.tasks import TaskFamily
 from icrl.train import checkpoints
@@ -74,20 +75,24 @@ class Plan:
             )
         known, held_out = split_histories(len(store), config.train.validation_fraction)
         length = config.model.context_length
+        # A run keeps the scales that it began with; one that is older than scales goes on without.
+        begun = checkpoints.checkpoints_of(out)
+        model_config = InContextConfig.of(
+            config.model,
+            observation_space=provenance.observation_space,
+            action_space=provenance.action_space,
+            horizon=provenance.horizon,
+            method=config.method,
+            scales=checkpoints.scales_of(begun) if begun else measure(store, known),
+        )
         return cls(
             config=config,
             out=out,
             store=store,
             family=provenance.make_family(),
-            windows=WindowReader(store, known, length),
-            held_out=WindowReader(store, held_out, length) if len(held_out) else None,
-            model_config=InContextConfig.of(
-                config.model,
-                observation_space=provenance.observation_space,
-                action_space=provenance.action_space,
-                horizon=provenance.horizon,
-                method=config.method,
-            ),
+            windows=WindowReader(store, known, length, model_config.maps),
+            held_out=WindowReader(store, held_out, length, model_config.maps) if len(held_out) else None,
+            model_config=model_config,
             num_processes=num_processes,
         )
 

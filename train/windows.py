@@ -16,8 +16,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from icrl.errors import DatasetError, UsageError
 from icrl.models.tokens import WindowBatch
+from icrl.ranges import Scales
 from icrl.seeding import stream_keys
-from icrl.spaces import memory_dtype, no_action, space_from_dict
+from icrl.spaces import memory_dtype, space_from_dict
 from icrl.store import HistoryStore
 from icrl.train.permutation import permute
 
@@ -104,17 +105,24 @@ class WindowReader:
         store: the dataset.
         histories: which of its histories are read; window numbers count over these.
         length: W, the number of columns of a batch; fewer where no history of the store has so many transitions.
+        scales: of the model that reads the batches; by default it is one without scales.
     """
 
-    def __init__(self, store: HistoryStore, histories: Sequence[int] | NDArray[np.int64], length: int) -> None:
+    def __init__(
+        self,
+        store: HistoryStore,
+        histories: Sequence[int] | NDArray[np.int64],
+        length: int,
+        scales: Scales | None = None,
+    ) -> None:
         self.store, self.length = store, min(length, int(store.lengths.max(initial=1)))
         self.histories = np.asarray(histories, np.int64)
         self.index = WindowIndex(store.lengths[self.histories], self.length)
         if not len(self.index):
             raise DatasetError(f"{store.path} has no histories to read: generate some with `icrl generate`")
-        provenance = store.provenance
-        self._observation_space = space_from_dict(provenance.observation_space)
-        self._action_space = space_from_dict(provenance.action_space)
+        spaces = (store.provenance.observation_space, store.provenance.action_space)
+        self._scales = scales or Scales.none(*spaces)
+        self._observation_space, self._action_space = map(space_from_dict, spaces)
 
     def batch(self, numbers: NDArray[np.int64]) -> WindowBatch:
         """The windows of these numbers `(B,)`, padded at their ends where a history is shorter than W."""
@@ -124,9 +132,10 @@ class WindowReader:
             for space in (self._observation_space, self._action_space)
         )
         steps = np.zeros(shape, np.int64)
-        rewards, dones = np.zeros(shape, np.float32), np.zeros(shape, bool)
-        before_actions = np.repeat(no_action(self._action_space)[None], len(numbers), axis=0)
-        before_rewards, before_dones = np.zeros(len(numbers), np.float32), np.ones(len(numbers), bool)
+        rewards, dones = np.zeros(shape), np.zeros(shape, bool)
+        before_actions = np.repeat(self._scales.no_action(self._action_space)[None], len(numbers), axis=0)
+        before_rewards = np.full(len(numbers), self._scales.rewards.centre)
+        before_dones = np.ones(len(numbers), bool)
         lengths = np.zeros(len(numbers), np.int64)
         for row, (place, start) in enumerate(zip(*self.index.locate(numbers), strict=True)):
             history, start = int(self.histories[place]), int(start)
@@ -144,10 +153,10 @@ class WindowReader:
             if before:
                 before_actions[row], before_rewards[row] = window.actions[0], window.rewards[0]
                 before_dones[row] = done[0]
-        return WindowBatch(
-            *map(torch.from_numpy, (observations, actions, rewards, dones, steps)),
-            *map(torch.from_numpy, (before_actions, before_rewards, before_dones, lengths)),
+        columns = self._scales.columns(
+            observations, actions, rewards, dones, steps, before_actions, before_rewards, before_dones
         )
+        return WindowBatch(*map(torch.from_numpy, (*columns, lengths)))
 
 
 class TrainingWindows(torch.utils.data.Dataset):
