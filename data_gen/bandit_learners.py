@@ -9,13 +9,17 @@ from numpy.typing import NDArray
 from icrl.data_gen.learner import LearnerSetting
 from icrl.envs.bandit import Bandit
 from icrl.errors import UsageError
+from icrl.lanes import PerLane
 
 
-class _ArmStatistics:
+class _ArmStatistics(PerLane):
     """Pulls and sum of rewards of every arm, and what all bandit learners share.
 
     An arm that a task does not have (`TaskFamily.valid_actions`) is never pulled.
     """
+
+    per_lane = ("pulls_NK", "sums_NK", "streams", "_missing_NK")
+    lane_counters = ("_lanes_N",)
 
     def __init__(self, setting: LearnerSetting, purpose: str) -> None:
         if not isinstance(setting.family, Bandit):
@@ -62,6 +66,8 @@ class UCB1(_ArmStatistics):
             With c = 0.2 it earns what RL² prints for UCB1 (Duan et al., 2016), where 10 pulls of 50 arms occur.
     """
 
+    per_lane = ()
+
     def __init__(
         self, setting: LearnerSetting, *, exploration: float = 1.0, log_time: bool = True, prior: bool = False
     ) -> None:
@@ -91,6 +97,8 @@ class ThompsonSampling(_ArmStatistics):
         prior: for Gaussian rewards the prior N(1/2, 1/12), which has the mean and the variance of U(0, 1): the
             baseline of the Decision-Pretrained Transformer (Lee et al., 2023).
     """
+
+    per_lane = ()
 
     def __init__(self, setting: LearnerSetting, *, prior: bool = False) -> None:
         super().__init__(setting, "thompson")
@@ -127,6 +135,8 @@ class EmpiricalMean(_ArmStatistics):
         first_of_equals: of arms that are equally good, the first, rather than any. Together with `prior` this is the
             greedy baseline of RL² (Duan et al., 2016); ties at random explore more, and earn more.
     """
+
+    per_lane = ()
 
     def __init__(self, setting: LearnerSetting, *, prior: bool = False, first_of_equals: bool = False) -> None:
         super().__init__(setting, "empirical-mean")

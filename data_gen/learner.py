@@ -7,6 +7,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from icrl.lanes import PerLane
 from icrl.seeding import Streams, stream_keys
 from icrl.tasks import Task, TaskFamily
 
@@ -47,8 +48,10 @@ class LearnerSetting:
         return Streams(stream_keys(self.seed, purpose, self.index))
 
 
-class EpisodeCounter:
+class EpisodeCounter(PerLane):
     """Which episode each lane is in, from 0: `(N,)` in `episode`."""
+
+    per_lane = ("episode",)
 
     def __init__(self, num_lanes: int) -> None:
         self.episode = np.zeros(num_lanes, np.int64)

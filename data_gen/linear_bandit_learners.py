@@ -9,13 +9,17 @@ from numpy.typing import NDArray
 from icrl.data_gen.learner import LearnerSetting
 from icrl.envs.linear_bandit import ContextualLinearBandit, LinearBandit, inner
 from icrl.errors import UsageError
+from icrl.lanes import PerLane
 
 SMALLEST_NOISE = 1e-3
 """Below it the posterior of noiseless rewards would have no width left to draw from."""
 
 
-class _LinearPosterior:
+class _LinearPosterior(PerLane):
     """The posterior N(mean, covariance) of θ in every lane, from the prior N(0, v I) and rewards of variance σ²."""
+
+    per_lane = ("mean_ND", "covariance_NDD", "streams")
+    lane_counters = ("_lanes_N",)
 
     def __init__(self, setting: LearnerSetting, purpose: str, prior_variance: float, noise_variance: float) -> None:
         lanes, dimension = len(setting.tasks), setting.family.dimension
@@ -50,6 +54,8 @@ class LinearThompson(_LinearPosterior):
     The prior is N(0, I/D) and the noise the family's σ (Agrawal and Goyal, 2013, with a known prior).
     """
 
+    per_lane = ()
+
     def __init__(self, setting: LearnerSetting) -> None:
         _check_family(setting, "lin-thompson")
         noise = max(setting.family.noise, SMALLEST_NOISE)
@@ -69,6 +75,8 @@ class LinUCB(_LinearPosterior):
         exploration: α.
         ridge: of the regression.
     """
+
+    per_lane = ()
 
     def __init__(self, setting: LearnerSetting, *, exploration: float = 1.0, ridge: float = 1.0) -> None:
         _check_family(setting, "lin-ucb")

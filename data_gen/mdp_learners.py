@@ -18,15 +18,19 @@ from icrl.envs.tabular_mdp import (
     optimal_values,
 )
 from icrl.errors import UsageError
+from icrl.lanes import PerLane
 from icrl.tasks import Task
 
 
-class _PosteriorPlanner(ABC):
+class _PosteriorPlanner(ABC, PerLane):
     """The posterior, and a plan for the whole episode made at its start.
 
     A mean reward is N(m, 1) before it is seen and its rewards have the family's noise; a row of transitions is
     Dirichlet(1, …, 1). With m = 1 that is the prior that tasks are drawn from. What the family holds is known.
     """
+
+    per_lane = ("_seen_NSAZ", "_sum_NSA", "_streams", "_known_reward_NSA", "_known_rows_NSAZ", ("_plan_HNS", 1))
+    lane_counters = ("_lane_N",)
 
     def __init__(self, setting: LearnerSetting, name: str, prior_mean: float) -> None:
         family = setting.family
@@ -40,6 +44,7 @@ class _PosteriorPlanner(ABC):
         self._sum_NSA = np.zeros(shape)
         self._streams = setting.streams(name)
         self._lane_N = np.arange(len(setting.tasks))
+        self._plan_HNS: NDArray[np.int64] | None = None
         self._step = 0
         held = [Task(0, {"reward_key": HELD_KEY, "reward_mean": REWARD_MEAN, "dynamics_key": HELD_KEY,
                          "concentration": CONCENTRATION})]  # fmt: skip
@@ -92,6 +97,8 @@ class Psrl(_PosteriorPlanner):
             states for this learner.
     """
 
+    per_lane = ()
+
     def __init__(self, setting: LearnerSetting, *, prior_mean: float = REWARD_MEAN) -> None:
         super().__init__(setting, "psrl", prior_mean)
 
@@ -108,6 +115,8 @@ class Opsrl(_PosteriorPlanner):
         samples: MDPs drawn for each episode; 1 is posterior sampling.
         prior_mean: as in `Psrl`.
     """
+
+    per_lane = ()
 
     def __init__(self, setting: LearnerSetting, *, samples: int = 10, prior_mean: float = REWARD_MEAN) -> None:
         super().__init__(setting, "opsrl", prior_mean)
@@ -128,6 +137,8 @@ class PosteriorGreedy(_PosteriorPlanner):
     Args:
         prior_mean: as in `Psrl`.
     """
+
+    per_lane = ()
 
     def __init__(self, setting: LearnerSetting, *, prior_mean: float = REWARD_MEAN) -> None:
         super().__init__(setting, "posterior-greedy", prior_mean)

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from icrl.data_gen.learner import EpisodeCounter, LearnerSetting
 from icrl.envs.simple_policies import UniformActions
 from icrl.errors import UsageError
+from icrl.lanes import PerLane
 
 
-class NoiseDistillation:
+class NoiseDistillation(PerLane):
     """Acts at random with probability ε and else as the reference policy does.
 
     Continuous actions are mixed: (1 − ε) times the policy's action and ε times a random one.
@@ -24,6 +25,9 @@ class NoiseDistillation:
         policy: kind of the family's reference policy ("optimal", "expert"); the family's best where empty.
         final_epsilon, final_fraction: of the schedule; .5 gives data that never gets good.
     """
+
+    # The streams are those of `_random`.
+    per_lane = ("_policy", "_random", "_counter")
 
     def __init__(
         self,

@@ -9,13 +9,14 @@ from numpy.typing import NDArray
 
 from icrl.data_gen.learner import EpisodeCounter, LearnerSetting
 from icrl.errors import UsageError
+from icrl.lanes import PerLane
 from icrl.spaces import describe_space, space_to_dict
 
 LARGEST_TABLES = 2e9
 """Values in the tables of all lanes together: 16 GB."""
 
 
-class QLearning:
+class QLearning(PerLane):
     """Q(s, a) ← Q(s, a) + α [r + γ max_a' Q(s', a') − Q(s, a)], with ε-greedy actions.
 
     The bracket's second term is left out where the episode terminated, and stays where it was truncated. ε falls
@@ -28,6 +29,9 @@ class QLearning:
     Raises:
         UsageError: where observations are not Discrete or MultiDiscrete, or an option is out of range.
     """
+
+    # Of the table `_base_N` alone says which rows are whose.
+    per_lane = ("_base_N", "_is_missing_NA", "_counter", "_streams")
 
     def __init__(
         self,

@@ -27,6 +27,7 @@ from icrl.tasks import AXES, SPLIT_NAMES, Task, TaskFamily
 MEASURED_SLACK = 0.05
 """How far off a measured anchor may be beside its error, as a share of the family's largest."""
 EXPERT = " (where random actions cannot tell, state policy_kinds and define reference_policy)"
+PER_LANE = "name every attribute that has a row for each lane in `per_lane`, or leave `per_lane` out"
 
 
 class Failure(Exception):
@@ -173,6 +174,29 @@ def lanes_are_independent(subject: Subject) -> None:
                 same(crowd[key][:, lane], alone[key][:, 0]),
                 f"lane {lane} differs in {key} when it is alone: its random numbers, or its sums, depend on the batch",
             )
+
+
+def lanes_may_leave(subject: Subject) -> None:
+    """lanes that leave change nothing for those that stay"""
+    family = subject.family
+    steps = int(np.clip(2 * family.horizon, 12, 120))
+    count = subject.affordable(13, 2 * steps)
+    tasks, actions = subject.lanes(count), subject.actions(steps, count)
+    whole = subject.roll(family.make(tasks, seed=6), actions)
+    env, lanes, rng = family.make(tasks, seed=6), np.arange(count), np.random.default_rng(0)
+    env.reset()
+    for t in range(steps):
+        observations, rewards, terminated, truncated, info = env.step(actions[t, lanes])
+        final = np.zeros_like(observations)
+        if (done := terminated | truncated).any():
+            final[done] = info["final_obs"][done]
+        found = (observations, rewards, terminated, truncated, final)
+        for key, values in zip(whole, found, strict=True):
+            expected = whole[key][t + (key == "observations")][lanes]
+            expect(same(values, expected), f"{key} differ after other lanes left: {PER_LANE}")
+        if len(lanes) > 1 and rng.random() < 0.1:
+            stay = np.sort(rng.choice(len(lanes), len(lanes) - rng.integers(1, 1 + len(lanes) // 2), replace=False))
+            env, lanes = env.keep(stay), lanes[stay]
 
 
 def endings(subject: Subject) -> None:
@@ -400,6 +424,6 @@ def drawing(subject: Subject) -> None:
 
 
 CHECKS: tuple[Callable[[Subject], None], ...] = (
-    spaces, seeding, lanes_are_independent, endings, arrays_are_given_away, wrong_actions, tasks_differ, splits,
-    rebuilding, axes, anchors, drawing,
+    spaces, seeding, lanes_are_independent, lanes_may_leave, endings, arrays_are_given_away, wrong_actions,
+    tasks_differ, splits, rebuilding, axes, anchors, drawing,
 )  # fmt: skip

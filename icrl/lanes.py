@@ -12,6 +12,8 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
+from icrl.errors import UsageError
+
 _NO_STATE = (ABC, Generic, object, gym.vector.VectorEnv)
 """Bases without a row per lane."""
 
@@ -65,13 +67,13 @@ def rising(lanes: Any, num_lanes: int) -> NDArray[np.int64]:
     """The lanes, checked.
 
     Raises:
-        ValueError: where they are not places in a batch of that many lanes, rising, at least one.
+        UsageError: where they are not places in a batch of that many lanes, rising, at least one.
     """
     lanes = np.asarray(lanes)
     if lanes.ndim != 1 or not len(lanes) or lanes.dtype.kind not in "iu" or (np.diff(lanes) <= 0).any():
-        raise ValueError(f"the lanes to keep are {lanes.tolist()}: expected numbers of lanes, rising, at least one")
+        raise UsageError(f"the lanes to keep are {lanes.tolist()}: expected numbers of lanes, rising, at least one")
     if lanes[0] < 0 or lanes[-1] >= num_lanes:
-        raise ValueError(f"the lanes to keep go from {lanes[0]} to {lanes[-1]}: there are {num_lanes}")
+        raise UsageError(f"the lanes to keep go from {lanes[0]} to {lanes[-1]}: there are {num_lanes}")
     return lanes.astype(np.int64)
 
 

@@ -17,6 +17,7 @@ from transformers.utils import logging
 from icrl.errors import CheckpointError, UsageError
 from icrl.folders import MODEL_FOLDER, check_source
 from icrl.history import LearningHistory
+from icrl.lanes import rising
 from icrl.models.actions import distribution_of
 from icrl.models.cache import Context, window_start
 from icrl.models.methods import METHODS
@@ -112,6 +113,17 @@ class InContextAgent:
         self._dones = np.asarray(terminated, bool) | np.asarray(truncated, bool)
         self._steps = np.where(self._dones, 0, self._steps + 1)
         self._awaiting = "act"
+
+    def keep(self, lanes: NDArray[np.int64]) -> None:
+        """Lets go of all lanes but these, places in the present batch that rise; the others go on as before."""
+        self._expect("act")
+        lanes = rising(lanes, self.num_envs)
+        self._streams.keep(lanes)
+        self._actions, self._rewards, self._dones, self._steps = (
+            values[lanes] for values in (self._actions, self._rewards, self._dones, self._steps)
+        )
+        self._context.keep(lanes)
+        self.num_envs = len(lanes)
 
     def _uniforms(self) -> NDArray[np.float64]:
         """One for each lane's action, or one for each number of it."""

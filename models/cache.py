@@ -70,6 +70,15 @@ class KeyValueCache:
             bias_BC.masked_fill_(absent_BC, -torch.inf)
             self._bias_N1C = bias_BC.repeat_interleave(self.n_head, dim=0)[:, None]
 
+    def keep(self, lanes: NDArray[np.int64]) -> None:
+        """Lets go of all lanes but these."""
+        index = torch.from_numpy(lanes).to(self.device)
+        for layers in (self.keys_BHCE, self.values_BHCE):
+            for layer, held_BHCE in enumerate(layers):
+                layers[layer] = held_BHCE.index_select(0, index)
+        self.num_lanes = len(lanes)
+        self.set_lengths(self.lengths[lanes])
+
     def positions(self, num_tokens: int) -> slice | Tensor:
         return slice(self.longest, self.longest + num_tokens) if self.equal else self._lengths_B
 
@@ -131,6 +140,8 @@ class Context:
         self.model, self.config, self.num_lanes = model, model.config, num_lanes
         self.cache = KeyValueCache(self.config, num_lanes, model.get_input_embeddings().weight)
         self._tokens: Tokens | None = None
+        self._shown: NDArray[np.int64] | None = None
+        """The lanes that are left, where others are held still."""
 
     @torch.inference_mode()
     def prefill(self, tokens_BT: Tokens, lengths_B: NDArray[np.int64]) -> None:
@@ -148,8 +159,32 @@ class Context:
         self.cache.set_lengths(lengths_B.astype(np.int64))
 
     @torch.inference_mode()
+    def keep(self, lanes: NDArray[np.int64]) -> None:
+        """Lets go of all lanes but these, places among those that are left.
+
+        What they hold is copied once half of the lanes can go. Until then those that were let go are held, and read
+        what the first that is left reads.
+        """
+        shown = lanes if self._shown is None else self._shown[lanes]
+        self._shown = shown
+        if 2 * len(shown) > self.num_lanes:
+            return
+        if self._tokens is not None:
+            self._tokens = self._tokens[torch.from_numpy(shown).to(self.model.device)]
+        self.cache.keep(shown)
+        self.num_lanes, self._shown = len(shown), None
+
+    @torch.inference_mode()
     def step(self, tokens_B1: Tokens) -> Tensor:
-        """Reads one more token in every lane; returns the logits `(B, A)` of the action to be chosen there."""
+        """Reads one more token in every lane that is left; returns the logits `(B, A)` of the action to be chosen
+        there."""
+        if self._shown is not None:
+            row_B = np.zeros(self.num_lanes, np.int64)
+            row_B[self._shown] = np.arange(len(self._shown))
+            return self._step(tokens_B1[torch.from_numpy(row_B).to(self.model.device)])[self._shown]
+        return self._step(tokens_B1)
+
+    def _step(self, tokens_B1: Tokens) -> Tensor:
         if self._tokens is None:
             self._allocate(tokens_B1)
         if self.cache.longest == self.config.context_length:

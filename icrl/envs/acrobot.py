@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from icrl.envs.classic_control import ClassicControl, ClassicEnv, ClassicExpert, gains
 from icrl.envs.parametric import Parameter
+from icrl.lanes import PerLane
 from icrl.tasks import Task
 
 if TYPE_CHECKING:
@@ -68,12 +69,17 @@ class Acrobot(ClassicControl):
         draw_acrobot(axes, task, *self.shown_features(task, history))
 
 
-class Links:
+class Links(PerLane):
     """The two links of each lane and how they move: the equations of Sutton and Barto's book, as in gymnasium.
 
     The terms are added and multiplied in gymnasium's order, so that a chaotic swing stays with gymnasium's for long:
     a step differs in the last bit at most, where gymnasium's scalar `x**2` is rounded otherwise than `x * x`.
     """
+
+    per_lane = (
+        "length_1", "length_2", "mass_2", "inertia", "_own_1", "_own_2", "_centre_2_squared", "_arms_squared",
+        "_arms", "_coupling", "_weight_1", "_weight_2",
+    )  # fmt: skip
 
     def __init__(self, family: Acrobot, tasks: Sequence[Task]) -> None:
         self.length_1, self.length_2 = family.values("length_1", tasks), family.values("length_2", tasks)
@@ -130,6 +136,8 @@ class Links:
 class AcrobotEnv(ClassicEnv):
     """One pair of links per lane."""
 
+    per_lane = ("_links", "_height_N", ("_start_4N", 1), ("_state_4N", 1))
+
     def __init__(self, family: Acrobot, tasks: Sequence[Task], seed: int, index: Sequence[int] | None = None) -> None:
         super().__init__(family, tasks, seed, index)
         self._links = Links(family, tasks)
@@ -160,6 +168,8 @@ class AcrobotExpert(ClassicExpert):
 
     It pumps energy into the swing of the first link. It does not know the optimum, which nobody has written down.
     """
+
+    per_lane = ()
 
     def act(self, observations: NDArray) -> NDArray[np.int64]:
         cosine_1, sine_1, cosine_2, sine_2, velocity_1, velocity_2 = self._seen(observations)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from icrl.envs.base import BatchedEnv
 from icrl.errors import UsageError
+from icrl.lanes import PerLane
 from icrl.seeding import Streams, stream_keys
 from icrl.tasks import (
     Anchors,
@@ -317,6 +318,9 @@ class BanditEnv(BatchedEnv):
         seen_N: what is observed throughout, shape `(N,)`; by default 0.
     """
 
+    per_lane = ("_mean_NK", "_seen_N")
+    lane_counters = ("_lane_N",)
+
     def __init__(
         self,
         family: Bandit,
@@ -346,8 +350,10 @@ class BanditEnv(BatchedEnv):
         return self._seen_N.copy()
 
 
-class BestArm:
+class BestArm(PerLane):
     """The optimal policy of known means, shape `(N, K)`: always the best arm."""
+
+    per_lane = ("_best_N",)
 
     def __init__(self, mean_NK: NDArray[np.float64]) -> None:
         self._best_N = mean_NK.argmax(axis=1)

@@ -84,6 +84,7 @@ class BatchedEnv(VectorEnv, PerLane):
         lanes = rising(lanes, self.num_envs)
         if not self.lets_go:
             return ShownLanes(self, lanes)
+        self._leave(np.setdiff1d(self._all_lanes, lanes))
         super().keep(lanes)
         self._set_size(len(lanes))
         return self
@@ -161,6 +162,9 @@ class BatchedEnv(VectorEnv, PerLane):
         if not np.isfinite(actions).all():
             raise ValueError("an action is not finite: expected numbers, got NaN or infinity")
         return np.clip(actions.astype(np.float32), space.low, space.high)
+
+    def _leave(self, lanes: NDArray[np.int64]) -> None:
+        """Called with the lanes that will be let go of, before they are: to close what they hold."""
 
     @abstractmethod
     def _start(self, lanes: NDArray[np.int64]) -> None:

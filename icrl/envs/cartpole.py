@@ -73,6 +73,11 @@ class CartPole(ClassicControl):
 class CartPoleEnv(ClassicEnv):
     """One cart per lane: rows of the state are position, velocity, angle and angular velocity."""
 
+    per_lane = (
+        "_length_N", "_pole_mass_N", "_gravity_N", "_force_N", "_total_mass_N", "_moment_N", "_target_N",
+        "_slope_N", ("_start_4N", 1), ("_state_4N", 1),
+    )  # fmt: skip
+
     def __init__(self, family: CartPole, tasks: Sequence[Task], seed: int, index: Sequence[int] | None = None) -> None:
         super().__init__(family, tasks, seed, index)
         self._length_N, self._pole_mass_N = family.values("length", tasks), family.values("pole_mass", tasks)
@@ -118,6 +123,8 @@ class CartPoleExpert(ClassicExpert):
     It sees the cart no further from the target than `FAR`, lest it leans too far on the way; and where the pole is
     about to fall it forgets the target and pushes under the pole.
     """
+
+    per_lane = (("_gain_4N", 1), "_target_N")
 
     def __init__(self, family: CartPole, tasks: Sequence[Task]) -> None:
         super().__init__(family, tasks)

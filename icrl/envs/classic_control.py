@@ -18,6 +18,7 @@ from icrl.envs.base import BatchedEnv
 from icrl.envs.measured import measured_return
 from icrl.envs.parametric import Parameter, ParametricFamily
 from icrl.envs.simple_policies import UniformActions, ZeroAction
+from icrl.lanes import PerLane
 from icrl.tasks import Anchors, Axis, Task
 
 if TYPE_CHECKING:
@@ -112,6 +113,8 @@ class ClassicControl(ParametricFamily):
 class ClassicEnv(BatchedEnv):
     """One classic control task per lane; a subclass keeps the state and gives `_features`."""
 
+    per_lane = ("_gain_NF",)
+
     def __init__(
         self, family: ClassicControl, tasks: Sequence[Task], seed: int, index: Sequence[int] | None = None
     ) -> None:
@@ -129,8 +132,10 @@ class ClassicEnv(BatchedEnv):
         return feature_NF.astype(np.float32, order="C")
 
 
-class ClassicExpert:
+class ClassicExpert(PerLane):
     """A scripted controller that knows the task; a subclass gives `act`."""
+
+    per_lane = ("_gain_NF",)
 
     def __init__(self, family: ClassicControl, tasks: Sequence[Task]) -> None:
         self._gain_NF = family.gains(tasks)

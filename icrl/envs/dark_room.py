@@ -25,6 +25,7 @@ from icrl.envs.grid import (
 )
 from icrl.envs.wiring import WIRINGS, buttons, meanings, rewired
 from icrl.errors import UsageError
+from icrl.lanes import PerLane
 from icrl.seeding import permutation
 from icrl.tasks import Anchors, ReferencePolicy, Split, Task, TaskFamily, check_count, ood_numbers, split_numbers
 
@@ -285,6 +286,9 @@ class DarkRoomEnv(BatchedEnv):
         seed, index: as in `TaskFamily.make`; the room itself draws nothing at random.
     """
 
+    per_lane = ("_goal_N", "_start_N", "_cell_N", "_paid_N", "_meaning_NA", "_table_N")
+    lane_counters = ("_lane_N",)
+
     def __init__(
         self,
         family: DarkRoom,
@@ -325,7 +329,7 @@ class DarkRoomEnv(BatchedEnv):
         return self._position_S2[self._cell_N]
 
 
-class WayToGoal:
+class WayToGoal(PerLane):
     """The optimal policy of a known goal: a shortest path there, then stay.
 
     Args:
@@ -333,6 +337,9 @@ class WayToGoal:
         goal_N: goal cells.
         button_NA: the button that makes each move, shape `(N, A)`; None where button a makes move a.
     """
+
+    per_lane = ("_goal_N", "_button_NA")
+    lane_counters = ("_lane_N",)
 
     def __init__(self, size: int, goal_N: NDArray[np.int64], button_NA: NDArray[np.int64] | None = None) -> None:
         self._size = size

@@ -16,6 +16,7 @@ from icrl.envs.base import BatchedEnv
 from icrl.envs.drawing import PATHS_SHOW
 from icrl.envs.grid import NUM_ACTIONS, cell_positions, next_cells
 from icrl.errors import UsageError
+from icrl.lanes import PerLane
 from icrl.seeding import Streams, permutation, stream_keys
 from icrl.tasks import (
     Anchors,
@@ -265,6 +266,9 @@ class DarkRoomMacro(TaskFamily):
 class DarkRoomMacroEnv(BatchedEnv):
     """One room per lane; nothing in it is random."""
 
+    per_lane = ("_goal_N", "_macro_NK", "_cell_N")
+    lane_counters = ("_lane_N",)
+
     def __init__(
         self, family: DarkRoomMacro, tasks: Sequence[Task], seed: int, index: Sequence[int] | None = None
     ) -> None:
@@ -288,8 +292,11 @@ class DarkRoomMacroEnv(BatchedEnv):
         return self._position_S2[self._cell_N]
 
 
-class FewestActions:
+class FewestActions(PerLane):
     """The optimal policy of a known task: the goal in the fewest actions of its set."""
+
+    per_lane = ("_best_NS",)
+    lane_counters = ("_lane_N",)
 
     def __init__(self, family: DarkRoomMacro, tasks: Sequence[Task]) -> None:
         self._size = family.size

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from icrl.envs.parametric import ParametricFamily
 from icrl.envs.pendulum import wrapped
+from icrl.lanes import PerLane
 from icrl.tasks import Task
 
 GRAVITY, POLE_RADIUS, BALL_RADIUS, HAND_LENGTH = 9.81, 0.045, 0.05, 0.12
@@ -31,7 +32,9 @@ wrist, short of its stop at 2.79. Chosen among a dozen on 100 training tasks of 
 "extrapolation"; the return hardly depends on them."""
 
 
-class _SeesAll:
+class _SeesAll(PerLane):
+    per_lane = ()
+
     def observe(self, rewards: NDArray, terminated: NDArray, truncated: NDArray) -> None:
         """Nothing to remember: an observation says all that moves."""
 
@@ -42,6 +45,8 @@ class SuiteCartpoleExpert(_SeesAll):
     While the pole lacks energy the cart is accelerated the way that adds to it, and drawn to the target; the force for
     that acceleration allows for the pole's pull. The regulator is that of the task's own cart and pole.
     """
+
+    per_lane = ("_target_N", "_total_N", "_moment_N", "_inertia_N", ("_gain_4N", 1))
 
     def __init__(self, family: ParametricFamily, tasks: Sequence[Task]) -> None:
         length_N, pole_N = family.values("pole_length", tasks), family.values("pole_mass", tasks)
@@ -84,6 +89,8 @@ class SuitePendulumExpert(_SeesAll):
     hinge takes. Were the damping to take more from a swing than the motor gives, the top would never be reached.
     """
 
+    per_lane = ("_damping_N", "_weight_N", "_inertia_N", ("_gain_2N", 1))
+
     def __init__(self, family: ParametricFamily, tasks: Sequence[Task]) -> None:
         length_N, mass_N = family.values("length", tasks), family.values("mass", tasks)
         self._damping_N = family.values("damping", tasks)
@@ -112,6 +119,8 @@ class SuiteReacherExpert(_SeesAll):
     Inverse kinematics gives two such poses, the wrist bent to either side; at every step the one counts whose further
     joint is nearer.
     """
+
+    per_lane = (("_wrist_2N", 1), ("_shoulder_2N", 1))
 
     def __init__(self, family: ParametricFamily, tasks: Sequence[Task]) -> None:
         arm_N, radius_N = family.values("arm_length", tasks), family.values("target_radius", tasks)

@@ -11,6 +11,7 @@ from icrl.envs.base import BatchedEnv
 from icrl.envs.drawing import PATHS_SHOW
 from icrl.envs.grid import DOWN, LEFT, NUM_ACTIONS, RIGHT, STAY, UP, expected_visits
 from icrl.errors import UsageError
+from icrl.lanes import PerLane
 from icrl.seeding import permutation
 from icrl.tasks import Anchors, ReferencePolicy, Split, Task, TaskFamily, check_count, ood_numbers, split_numbers
 
@@ -148,6 +149,8 @@ class GridNaviEnv(BatchedEnv):
         tasks, seed, index: as in `TaskFamily.make`.
     """
 
+    per_lane = ("_goal_N2", "_start_N2", "_last_N", "_row_N", "_column_N")
+
     def __init__(self, family: GridNavi, tasks: Sequence[Task], seed: int, index: Sequence[int] | None) -> None:
         super().__init__(family.observation_space, family.action_space, len(tasks), family.horizon, seed, index)
         self._goal_N2, self._start_N2 = cells(tasks, "goal"), cells(tasks, "start")
@@ -167,8 +170,10 @@ class GridNaviEnv(BatchedEnv):
         return np.stack((self._row_N, self._column_N), axis=1)
 
 
-class StraightToGoal:
+class StraightToGoal(PerLane):
     """The optimal policy of known goals, shape `(N, 2)`: first to the goal's row, then to its column, then stay."""
+
+    per_lane = ("_goal_N2",)
 
     def __init__(self, goal_N2: NDArray[np.int64]) -> None:
         self._goal_N2 = goal_N2

@@ -97,6 +97,9 @@ class GymnasiumBatch(BatchedEnv):
     Its lane i seeds its own generator once, from the stream (seed, "environment", index[i]).
     """
 
+    per_lane = ("envs", "_seen", "_seeded_N")
+    worth_leaving = 0.0
+
     def __init__(self, family: GymnasiumFamily, tasks: Sequence[Task], seed: int, index: Sequence[int] | None) -> None:
         super().__init__(family.observation_space, family.action_space, len(tasks), family.horizon, seed, index)
         self.envs = [family.make_env() for _ in tasks]
@@ -166,6 +169,10 @@ class GymnasiumBatch(BatchedEnv):
 
     def _observe(self) -> NDArray:
         return self._seen.copy()
+
+    def _leave(self, lanes: NDArray[np.int64]) -> None:
+        for lane in lanes:
+            self.envs[lane].close()
 
     def close_extras(self, **kwargs: Any) -> None:
         for env in self.envs:

@@ -18,6 +18,7 @@ from icrl.envs.drawing import PATHS_SHOW
 from icrl.envs.grid import NUM_ACTIONS, cell_positions, next_cells, reach_probability, way_to
 from icrl.envs.wiring import buttons, meanings, rewired
 from icrl.errors import UsageError
+from icrl.lanes import PerLane
 from icrl.seeding import permutation
 from icrl.tasks import (
     Anchors,
@@ -232,6 +233,9 @@ class KeyToDoorEnv(BatchedEnv):
         seed, index: as in `TaskFamily.make`.
     """
 
+    per_lane = ("_key_N", "_door_N", "_meaning_NA", "_cell_N", "_target_N", "_has_key_N")
+    lane_counters = ("_lane_N",)
+
     _NOWHERE = -1
 
     def __init__(
@@ -282,7 +286,7 @@ class KeyToDoorEnv(BatchedEnv):
         return np.column_stack((position_N2, self._has_key_N)) if self._has_key_bit else position_N2
 
 
-class WayToKeyAndDoor:
+class WayToKeyAndDoor(PerLane):
     """The optimal policy of a known task: a shortest path to the key, then to the door, then stay.
 
     Args:
@@ -290,6 +294,9 @@ class WayToKeyAndDoor:
         key_N, door_N: cells, shape `(N,)`.
         button_NA: the button that makes each move, shape `(N, A)`; None where button a makes move a.
     """
+
+    per_lane = ("_button_NA", "_key_N", "_door_N", "_has_key_N")
+    lane_counters = ("_lane_N",)
 
     def __init__(
         self,

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from icrl.envs.bandit import Bandit, BanditEnv, pull_blocks
 from icrl.envs.base import BatchedEnv
 from icrl.errors import UsageError
+from icrl.lanes import PerLane
 from icrl.seeding import Streams, stream_keys
 from icrl.tasks import (
     Anchors,
@@ -267,6 +268,8 @@ class ContextualLinearEnv(BatchedEnv):
         seed, index: as in `TaskFamily.make`.
     """
 
+    per_lane = ("_theta_ND", "_seen_NF")
+
     def __init__(
         self,
         family: ContextualLinearBandit,
@@ -301,8 +304,10 @@ class ContextualLinearEnv(BatchedEnv):
         return self._seen_NF.copy()
 
 
-class BestFeatures:
+class BestFeatures(PerLane):
     """The optimal policy of a known θ: the arm whose features pay the most."""
+
+    per_lane = ("_theta_ND",)
 
     def __init__(self, family: ContextualLinearBandit, theta_ND: NDArray[np.float64]) -> None:
         self._family, self._theta_ND = family, theta_ND

@@ -245,6 +245,8 @@ class Maze(TaskFamily):
 class MazeEnv(BatchedEnv):
     """One maze per lane; nothing in it is random."""
 
+    per_lane = ("_map", "_cell_N")
+
     def __init__(self, family: Maze, tasks: Sequence[Task], seed: int, index: Sequence[int] | None = None) -> None:
         super().__init__(family.observation_space, family.action_space, len(tasks), family.horizon, seed, index)
         self._map = family.map(tasks)

@@ -8,13 +8,14 @@ from numpy.typing import NDArray
 
 from icrl.envs.grid import NUM_ACTIONS, STAY
 from icrl.envs.maze_layouts import distances, neighbours
+from icrl.lanes import PerLane
 from icrl.seeding import stream_keys
 
 FREE_CELL, WALL_CELL, GOAL_CELL = range(3)
 """What a window shows of a cell."""
 
 
-class MazeMap:
+class MazeMap(PerLane):
     """Where one can go in the mazes, and what one sees there.
 
     Args:
@@ -24,13 +25,16 @@ class MazeMap:
         show_goal: whether the goal is.
     """
 
+    per_lane = ("free_NWW", "goal_N", "start_N", "_first_N", "_goal_N2", "_distance_NC")
+    lane_counters = ("lane_N",)
+
     def __init__(
         self, free_NSS: NDArray[np.bool_], goal_N2: NDArray, start_N2: NDArray, view: int, show_goal: bool
     ) -> None:
-        self.margin, self.num_lanes = view, len(free_NSS)
+        self.margin = view
         self.width = width = free_NSS.shape[1] + 2 * view
         self.num_cells = width * width
-        self.lane_N = np.arange(self.num_lanes)
+        self.lane_N = np.arange(len(free_NSS))
         self.free_NWW = np.pad(free_NSS, ((0, 0), (view, view), (view, view)))
         self.goal_N, self.start_N = ((cell_N2 + view) @ np.array([width, 1]) for cell_N2 in (goal_N2, start_N2))
         code_NC = np.where(self.free_NWW, FREE_CELL, WALL_CELL).astype(np.uint8).reshape(self.num_lanes, -1)
@@ -45,6 +49,10 @@ class MazeMap:
         self._window_K = (across[:, None] * width + across).reshape(-1)
         self._goal_N2 = goal_N2 + view
         self._distance_NC: NDArray[np.int32] | None = None
+
+    @property
+    def num_lanes(self) -> int:
+        return len(self.lane_N)
 
     @property
     def distance_NC(self) -> NDArray[np.int32]:
@@ -76,7 +84,7 @@ class MazeMap:
         free = np.flatnonzero(self._free)
         for weight, offset in zip(weight_K, self._window_K, strict=True):
             look[free] += weight * self._code[free + offset].astype(np.uint64)
-        return look.reshape(self.num_lanes, -1)
+        return look.reshape(-1, self.num_cells)[self._first_N // self.num_cells]
 
     def replay(self, actions: NDArray, dones: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """(row, column) before each of a single lane's actions, and where its episodes end."""
@@ -91,13 +99,15 @@ class MazeMap:
         return next(places), next(places)
 
 
-class WayThroughMaze:
+class WayThroughMaze(PerLane):
     """The optimal policy of a known maze: the shortest way to the goal, then stay.
 
     It need not have chosen the actions itself: noise may replace some. It keeps every cell that some actions could
     have led to and that looks like what is seen; among several it takes the one that its own action led to, if that is
     one of them.
     """
+
+    per_lane = ("_map", "_look_NC", "_best_NC", "_free_NC", "_cell_N", "_may_be_NC")
 
     def __init__(self, maze: MazeMap) -> None:
         self._map = maze

@@ -272,6 +272,9 @@ class MetaWorldBatch(BatchedEnv):
     success by the environment's own measure. Rewards are the package's, from 0 to 10 a step.
     """
 
+    per_lane = ("envs", "_seen_NO", "_success_N", "_ended_with_success_N")
+    worth_leaving = 0.0
+
     def __init__(self, family: MetaWorldFamily, tasks: Sequence[Task], seed: int, index: Sequence[int] | None) -> None:
         super().__init__(family.observation_space, family.action_space, len(tasks), family.horizon, seed, index)
         self._goal_observed = family.goal_observed
@@ -311,6 +314,10 @@ class MetaWorldBatch(BatchedEnv):
 
     def _observe(self) -> NDArray[np.float32]:
         return self._seen_NO.copy()
+
+    def _leave(self, lanes: NDArray[np.int64]) -> None:
+        for lane in lanes:
+            self.envs[lane].close()
 
     def close_extras(self, **kwargs: Any) -> None:
         for env in self.envs:

@@ -7,8 +7,10 @@ import numpy as np
 from metaworld.policies import ENV_POLICY_MAP
 from numpy.typing import NDArray
 
+from icrl.lanes import PerLane
 
-class ScriptedExpert:
+
+class ScriptedExpert(PerLane):
     """The package's scripted policy of each lane's environment, shown the goal even where the observation hides it.
 
     A good policy, not an optimal one: it fails on some goals of some environments.
@@ -17,6 +19,8 @@ class ScriptedExpert:
         names: of the environments.
         target_N3: positions of the targets, in metres.
     """
+
+    per_lane = ("_policies", "_target_N3")
 
     def __init__(self, names: Sequence[str], target_N3: NDArray[np.float64]) -> None:
         self._policies = [ENV_POLICY_MAP[name]() for name in names]

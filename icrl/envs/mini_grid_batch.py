@@ -131,6 +131,11 @@ class MiniGridBatch(BatchedEnv):
         seed, index: as in `TaskFamily.make`; nothing is drawn at random.
     """
 
+    per_lane = (
+        "_first_NC", "_start_N", "_facing_N", "_target_N", "_pick_up_N", "_open_N", "_see_through_N",
+        "_grid_NC", "_at_N", "_direction_N", "_carrying_N", "_seen_NO",
+    )  # fmt: skip
+
     def __init__(self, layouts: Sequence[Layout], horizon: int, seed: int, index: Sequence[int] | None = None) -> None:
         super().__init__(OBSERVATION_SPACE, gym.spaces.Discrete(len(Actions)), len(layouts), horizon, seed, index)
         self._first_NC, stride = padded(layouts)

@@ -13,17 +13,20 @@ from numpy.typing import NDArray
 from icrl.envs.mini_grid_batch import View, flat, padded
 from icrl.envs.mini_grid_layouts import EMPTY, IS
 from icrl.envs.mini_grid_plan import Plan
+from icrl.lanes import PerLane
 
 MANY = 64
 """States that are kept at most, where many look alike."""
 
 
-class ShortestWay:
+class ShortestWay(PerLane):
     """One lane per plan; lanes may share one.
 
     Args:
         plans: of the lanes' layouts.
     """
+
+    per_lane = ("_plans", "_grid_NC", "_see_through_N", "_flat_NC", "_possible", "_begins_N")
 
     def __init__(self, plans: Sequence[Plan]) -> None:
         self._plans = plans

@@ -63,6 +63,8 @@ class MountainCar(ClassicControl):
 class MountainCarEnv(ClassicEnv):
     """One car per lane."""
 
+    per_lane = ("_force_N", "_gravity_N", "_goal_N", "_shift_N", "_side_N", "_position_N", "_velocity_N")
+
     def __init__(
         self, family: MountainCar, tasks: Sequence[Task], seed: int, index: Sequence[int] | None = None
     ) -> None:
@@ -108,6 +110,8 @@ class MountainCarExpert(ClassicExpert):
     for this on the other side if the energy of that push is above another threshold; and so on: a ladder of three
     thresholds, whose lowest rung that holds says which way to push. Where none does, it is pushed the way it rolls.
     """
+
+    per_lane = ("_force_N", "_gravity_N", "_side_N", ("_need_KN", 1))
 
     def __init__(self, family: MountainCar, tasks: Sequence[Task]) -> None:
         super().__init__(family, tasks)

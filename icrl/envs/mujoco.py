@@ -177,6 +177,8 @@ class MujocoFamily(GymnasiumFamily):
 class MujocoBatch(GymnasiumBatch):
     """One v5 environment per lane; the rewards of all lanes at once."""
 
+    per_lane = ("_params",)
+
     def __init__(self, family: MujocoFamily, tasks: Sequence[Task], seed: int, index: Sequence[int] | None) -> None:
         super().__init__(family, tasks, seed, index)
         self._family = family

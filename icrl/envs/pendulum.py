@@ -72,6 +72,8 @@ class Pendulum(ClassicControl):
 class PendulumEnv(ClassicEnv):
     """One pendulum per lane. As in gymnasium, whatever the torque alone goes into is computed in float32."""
 
+    per_lane = ("_pull_N", "_motor_N", "_target_N", "_centre_N", "_spread_N", "_angle_N", "_speed_N")
+
     def __init__(self, family: Pendulum, tasks: Sequence[Task], seed: int, index: Sequence[int] | None = None) -> None:
         super().__init__(family, tasks, seed, index)
         length_N, mass_N = family.values("length", tasks), family.values("mass", tasks)
@@ -104,6 +106,8 @@ class PendulumExpert(ClassicExpert):
     for no more than `REACH` times the motor's torque; until then the motor pushes the way the pendulum swings while
     its energy is below that of standing upright, and against it above. A target in the lower half needs no swing-up.
     """
+
+    per_lane = ("_weight_N", "_inertia_N", "_upper_N", "_hold_N", "_stiffness_N", "_damping_N")
 
     def __init__(self, family: Pendulum, tasks: Sequence[Task]) -> None:
         super().__init__(family, tasks)

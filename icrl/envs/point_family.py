@@ -17,6 +17,7 @@ from icrl.envs.base import BatchedEnv
 from icrl.envs.parametric import Parameter, ParametricFamily
 from icrl.envs.plane_walk import STEP
 from icrl.errors import UsageError
+from icrl.lanes import PerLane
 from icrl.seeding import Streams, stream_keys
 from icrl.tasks import AXES, Anchors, Axis, ReferencePolicy, Task, check_count
 
@@ -269,6 +270,8 @@ class PointEnv(BatchedEnv):
         seed, index: as in `TaskFamily.make`.
     """
 
+    per_lane = ("_goal_N2", "_start_N2", "_wind_N2", "_anew_N", "_place_N2")
+
     def __init__(
         self, family: PointFamily, tasks: Sequence[Task], seed: int, index: Sequence[int] | None = None
     ) -> None:
@@ -299,12 +302,14 @@ class PointEnv(BatchedEnv):
         return self._place_N2.astype(np.float32)
 
 
-class StraightToGoal:
+class StraightToGoal(PerLane):
     """The optimal policy of a known goal: along both axes at once as fast as they go, then on the spot.
 
     Args:
         goal_N2, wind_N2: of each lane, shape `(N, 2)`.
     """
+
+    per_lane = ("_aim_N2",)
 
     def __init__(self, goal_N2: NDArray[np.float64], wind_N2: NDArray[np.float64]) -> None:
         self._aim_N2 = goal_N2 - wind_N2

@@ -83,8 +83,10 @@ class PooledEnv(BatchedEnv):
 
     Raises:
         UsageError: for more processes than lanes, or a family that only this process can know.
-        LaunchError: where a process was killed; also by `reset` and `step`.
+        LaunchError: where a process was killed; also by `reset`, `step` and `keep`.
     """
+
+    per_lane = ()
 
     def __init__(
         self,
@@ -124,20 +126,31 @@ class PooledEnv(BatchedEnv):
                 self._processes.append(process)
                 process.start()
                 theirs.close()
-        self._parts = [own, *others]
+        self._firsts = [part.start for part in (own, *others)]
+        self._place([own, *others])
         with self._all_or_none():
             self._share = _Share(family.make(list(tasks[own]), seed, self.index[own]), self._shared, own)
             self._answers()
+        self.worth_leaving, self._stepped = self._share.env.worth_leaving, self.num_envs
+
+    def _place(self, parts: list[slice]) -> None:
+        """Notes which lanes each process has, and where all of them lie in memory: a process has a place for as many
+        as it had at first, and fills it from its start."""
+        self._parts = parts
+        self._rows = np.concatenate(
+            [first + np.arange(part.stop - part.start) for first, part in zip(self._firsts, parts, strict=True)]
+        )
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
-        self._have_done("reset", seed)
-        return self._shared["observations"].array.copy(), {}
+        self._have_done("reset", [seed] * len(self._parts))
+        return self._shared["observations"].array[self._rows], {}
 
     def step(self, actions: NDArray):
-        self._shared["actions"].array[...] = self.played(actions)
-        infos = self._have_done("step", None)
+        self._shared["actions"].array[self._rows] = self.played(actions)
+        infos = self._have_done("step", [None] * len(self._parts))
         observations, final, rewards, terminated, truncated = (
-            self._shared[name].array.copy() for name in ("observations", "final", "rewards", "terminated", "truncated")
+            self._shared[name].array[self._rows]
+            for name in ("observations", "final", "rewards", "terminated", "truncated")
         )
         done = terminated | truncated
         info = {"final_obs": final, "_final_obs": done} if done.any() else {}
@@ -146,20 +159,32 @@ class PooledEnv(BatchedEnv):
                 info.setdefault(key, np.zeros((self.num_envs, *values.shape[1:]), values.dtype))[part] = values
         return observations, rewards, terminated, truncated, info
 
-    def _have_done(self, what: str, seed: int | None) -> list[dict[str, NDArray]]:
-        """Has every process do something with its lanes, and waits until all have done it; gives what each has to
-        tell besides."""
+    @property
+    def lanes_stepped(self) -> int:
+        return self._stepped
+
+    def _leave(self, lanes: NDArray[np.int64]) -> None:
+        stay = np.setdiff1d(self._all_lanes, lanes)
+        staying = [stay[(stay >= part.start) & (stay < part.stop)] - part.start for part in self._parts]
+        self._stepped = sum(told["stepped"] for told in self._have_done("keep", staying))
+        ends = np.cumsum([len(some) for some in staying]).tolist()
+        self._place([slice(end - len(some), end) for some, end in zip(staying, ends, strict=True)])
+
+    def _have_done(self, what: str, of_each: Sequence[Any]) -> list[dict[str, Any]]:
+        """Has every process do something with its lanes, each with an argument of its own, and waits until all have
+        done it; gives what each has to tell besides."""
         if self.closed:
             raise LaunchError("the pool of environments is closed: make it anew")
         with self._all_or_none():
-            for number, pipe in enumerate(self._pipes):
+            own, *others = of_each
+            for number, (pipe, argument) in enumerate(zip(self._pipes, others, strict=True)):
                 try:
-                    pipe.send((what, seed))
+                    pipe.send((what, argument))
                 except OSError:
                     self._lost(number)
-            return [self._share.do(what, seed), *self._answers()]
+            return [self._share.do(what, own), *self._answers()]
 
-    def _answers(self) -> list[dict[str, NDArray]]:
+    def _answers(self) -> list[dict[str, Any]]:
         found = []
         for number, pipe in enumerate(self._pipes):
             try:
@@ -235,11 +260,16 @@ class _Share:
         self.env = env
         self.mine = {name: block.array[part] for name, block in shared.items()}
 
-    def do(self, what: str, seed: int | None) -> dict[str, NDArray]:
-        """Resets or steps the lanes; gives what `info` says besides the last observations."""
+    def do(self, what: str, argument: Any) -> dict[str, Any]:
+        """Resets the lanes, with a seed, or steps them, and gives what `info` says besides the last observations; or
+        lets go of all but some, and says how many are stepped from then on."""
+        if what == "keep":
+            return {"stepped": self._keep(argument)}
         mine = self.mine
+        if not len(mine["rewards"]):
+            return {}
         if what == "reset":
-            mine["observations"][...] = self.env.reset(seed=seed)[0]
+            mine["observations"][...] = self.env.reset(seed=argument)[0]
             return {}
         observations, rewards, terminated, truncated, info = self.env.step(mine["actions"].copy())
         mine["observations"][...], mine["rewards"][...] = observations, rewards
@@ -247,6 +277,16 @@ class _Share:
         # Where no lane of this process has ended its last observations are those that are shown, as in one process.
         mine["final"][...] = info.get("final_obs", observations)
         return {key: values for key, values in info.items() if key not in ("final_obs", "_final_obs")}
+
+    def _keep(self, lanes: NDArray[np.int64]) -> int:
+        had_some = len(self.mine["rewards"]) > 0
+        self.mine = {name: values[: len(lanes)] for name, values in self.mine.items()}
+        if len(lanes):
+            self.env = self.env.keep(lanes)
+            return self.env.lanes_stepped
+        if had_some:
+            self.env.close()
+        return 0
 
 
 def _work(pipe: Connection, recipe: tuple, shared: Mapping[str, _Shared], part: slice) -> None:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from icrl.envs.base import BatchedEnv
 from icrl.errors import UsageError
+from icrl.lanes import PerLane
 from icrl.seeding import permutation
 from icrl.tasks import Anchors, ReferencePolicy, Split, Task, TaskFamily, check_count, ood_numbers, split_numbers
 
@@ -142,6 +143,8 @@ class PassiveTMazeEnv(BatchedEnv):
         tasks, seed, index: as in `TaskFamily.make`.
     """
 
+    per_lane = ("_meaning_NK", "_length_N", "_cost_N", "_cue_N", "_along_N", "_arm_N")
+
     def __init__(self, family: PassiveTMaze, tasks: Sequence[Task], seed: int, index: Sequence[int] | None) -> None:
         super().__init__(family.observation_space, family.action_space, len(tasks), family.horizon, seed, index)
         self._cues = family.cues
@@ -174,8 +177,11 @@ class PassiveTMazeEnv(BatchedEnv):
         return np.where(self.steps == 0, self._cue_N, place_N)
 
 
-class CueFollower:
+class CueFollower(PerLane):
     """The optimal policy of known meanings, shape `(N, K)`: to the right, and into the arm that the cue stands for."""
+
+    per_lane = ("_meaning_NK", "_turn_N")
+    lane_counters = ("_lane_N",)
 
     def __init__(self, num_cues: int, meaning_NK: NDArray[np.int64]) -> None:
         self._num_cues = num_cues

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from icrl.envs.base import BatchedEnv
 from icrl.errors import UsageError
+from icrl.lanes import PerLane
 from icrl.seeding import Streams, stream_keys
 from icrl.tasks import (
     Anchors,
@@ -181,6 +182,9 @@ class TabularMdpEnv(BatchedEnv):
         seed, index: as in `TaskFamily.make`.
     """
 
+    # Of the tables `_base_N` alone says which rows are whose.
+    per_lane = ("_base_N", "_state_N")
+
     def __init__(
         self,
         family: TabularMdp,
@@ -214,8 +218,11 @@ class TabularMdpEnv(BatchedEnv):
         return self._state_N.copy()
 
 
-class StepwiseActions:
+class StepwiseActions(PerLane):
     """A policy that depends on the step of the episode: shape `(H, N, S)`, one action each."""
+
+    per_lane = (("_action_HNS", 1), "_step_N")
+    lane_counters = ("_lane_N",)
 
     def __init__(self, action_HNS: NDArray[np.int64]) -> None:
         self._action_HNS = action_HNS

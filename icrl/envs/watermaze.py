@@ -19,6 +19,7 @@ from icrl.envs.measured import measured_return
 from icrl.envs.parametric import Parameter, ParametricFamily
 from icrl.envs.simple_policies import UniformActions
 from icrl.errors import UsageError
+from icrl.lanes import PerLane
 from icrl.seeding import Streams, stream_keys
 from icrl.tasks import AXES, Anchors, Axis, ReferencePolicy, Task, check_count
 
@@ -196,6 +197,8 @@ class WatermazeEnv(BatchedEnv):
         seed, index: as in `TaskFamily.make`.
     """
 
+    per_lane = ("_platform_N2", "_start_N2", "_anew_N", "_cue_N42", "_place_N2")
+
     def __init__(
         self, family: Watermaze, tasks: Sequence[Task], seed: int, index: Sequence[int] | None = None
     ) -> None:
@@ -233,7 +236,7 @@ def _lengths(vector_N2: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.sqrt(x_N * x_N + y_N * y_N)
 
 
-class StraightToPlatform:
+class StraightToPlatform(PerLane):
     """The optimal policy of a known platform: by the straight line to its centre, then on the spot.
 
     Args:
@@ -241,6 +244,8 @@ class StraightToPlatform:
         platform_N2: centres, shape `(N, 2)`.
         cue_N42: where the cues stand.
     """
+
+    per_lane = ("_platform_N2", "_cue_N42")
 
     def __init__(self, family: Watermaze, platform_N2: NDArray[np.float64], cue_N42: NDArray[np.float64]) -> None:
         self._family, self._platform_N2, self._cue_N42 = family, platform_N2, cue_N42
