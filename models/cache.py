@@ -20,6 +20,9 @@ from icrl.models.tokens import Tokens
 
 # Tokens encoded at once in a prefill: enough to keep the cores busy, few enough for their caches.
 _PREFILL_TOKENS = 4096
+# Lanes that a context holds on to when others leave: with fewer, a step costs as much, and products of matrices are
+# rounded otherwise, which continuous actions would show.
+_LEAST_LANES = 16
 
 
 def window_start(t: int, context_length: int, kept: int) -> int:
@@ -165,14 +168,16 @@ class Context:
         What they hold is copied once half of the lanes can go. Until then those that were let go are held, and read
         what the first that is left reads.
         """
-        shown = lanes if self._shown is None else self._shown[lanes]
-        self._shown = shown
-        if 2 * len(shown) > self.num_lanes:
+        self._shown = shown = lanes if self._shown is None else self._shown[lanes]
+        others = np.setdiff1d(np.arange(self.num_lanes), shown)
+        held = np.sort(np.concatenate((shown, others[: max(0, _LEAST_LANES - len(shown))])))
+        if 2 * len(held) > self.num_lanes:
             return
         if self._tokens is not None:
-            self._tokens = self._tokens[torch.from_numpy(shown).to(self.model.device)]
-        self.cache.keep(shown)
-        self.num_lanes, self._shown = len(shown), None
+            self._tokens = self._tokens[torch.from_numpy(held).to(self.model.device)]
+        self.cache.keep(held)
+        self.num_lanes = len(held)
+        self._shown = None if len(held) == len(shown) else np.searchsorted(held, shown)
 
     @torch.inference_mode()
     def step(self, tokens_B1: Tokens) -> Tensor:
