@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from icrl.data_gen.ranges_table import ranges_in_words
 from icrl.errors import DatasetError, UsageError
 from icrl.files import whole_file
 from icrl.spaces import describe_space
@@ -69,6 +70,10 @@ def inspect(path: str | Path, picture: str | Path | None = None, full: bool = Fa
     print("  returns      " + ", ".join(f"{curve[k]:.2f} in episode {numbers[k]:,}" for k in marks))
     best = "not known" if np.isnan(description.optimum) else f"{description.optimum:.2f}"
     print(f"               random {description.random:.2f}, task-known {family.best_policy} {best}")
+    table, words = ranges_in_words(store)
+    for label, lines in (("numbers", table), ("look at", words)):
+        for place, line in enumerate(lines):
+            print(f"  {label if place == 0 else '':12} {line}")
     print("  checks       the listing and every shard are whole; recorded tasks are of their split,")
     print(f"               the splits are disjoint; all {len(store):,} histories keep the index convention")
     _draw(description, f"{family.label}, {provenance.learner}", picture)
