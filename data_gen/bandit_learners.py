@@ -10,6 +10,7 @@ from icrl.data_gen.learner import LearnerSetting
 from icrl.envs.bandit import Bandit
 from icrl.errors import UsageError
 from icrl.lanes import PerLane
+from icrl.tasks import TaskFamily
 
 
 class _ArmStatistics(PerLane):
@@ -21,11 +22,11 @@ class _ArmStatistics(PerLane):
     per_lane = ("pulls_NK", "sums_NK", "streams", "_missing_NK")
     lane_counters = ("_lanes_N",)
 
+    @staticmethod
+    def misfit(family: TaskFamily) -> str:
+        return "" if isinstance(family, Bandit) else f"learns bandits, and {family.name} is none"
+
     def __init__(self, setting: LearnerSetting, purpose: str) -> None:
-        if not isinstance(setting.family, Bandit):
-            raise UsageError(
-                f"{purpose} learns bandits, {setting.family.name} is none: choose a bandit family, or q-learning"
-            )
         arms = int(setting.family.action_space.n)
         self.family = setting.family
         self.pulls_NK = np.zeros((len(setting.tasks), arms))

@@ -13,7 +13,11 @@ from icrl.tasks import Task, TaskFamily
 
 
 class Learner(Protocol):
-    """Learns every lane's task from scratch; lanes never learn from each other."""
+    """Learns every lane's task from scratch; lanes never learn from each other.
+
+    A class that cannot learn every family says so in a static method `misfit(family)`: in a few words why it cannot
+    learn that one, or nothing. `make_learner` asks it, and names the learners that can.
+    """
 
     def act(self, observations: NDArray) -> NDArray:
         """Actions `(N, *action_shape)` for observations `(N, *observation_shape)`."""

@@ -13,6 +13,7 @@ from icrl.data_gen.q_learning import QLearning
 from icrl.data_gen.reference_policies import Expert, Optimal, UniformRandom, Zero
 from icrl.errors import UsageError, did_you_mean
 from icrl.registry import Registry
+from icrl.tasks import TaskFamily
 
 LEARNERS: Registry[Callable[..., Learner]] = Registry("source learner")
 LEARNERS.add("q-learning", QLearning)
@@ -54,6 +55,24 @@ def learner_options(name: str, options: dict[str, Any]) -> dict[str, Any]:
     return {**defaults, **options}
 
 
+def misfit(name: str, family: TaskFamily) -> str:
+    """Why that learner cannot learn the family, in a few words; empty where it can, or does not say."""
+    says = getattr(LEARNERS[name], "misfit", None)
+    return says(family) if says else ""
+
+
+def learners_for(family: TaskFamily) -> list[str]:
+    """The learners that say of themselves that they can learn the family."""
+    return [name for name in LEARNERS if hasattr(LEARNERS[name], "misfit") and not misfit(name, family)]
+
+
 def make_learner(name: str, options: dict[str, Any], setting: LearnerSetting) -> Learner:
-    """The learner of that name with one lane per task of the setting."""
-    return LEARNERS[name](setting, **learner_options(name, options))
+    """The learner of that name with one lane per task of the setting.
+
+    Raises:
+        UsageError: where it cannot learn the family, or an option is wrong.
+    """
+    options = learner_options(name, options)
+    if why := misfit(name, setting.family):
+        raise UsageError(f"{name} {why}: choose {' or '.join(learners_for(setting.family))}")
+    return LEARNERS[name](setting, **options)

@@ -10,6 +10,7 @@ from icrl.data_gen.learner import LearnerSetting
 from icrl.envs.linear_bandit import ContextualLinearBandit, LinearBandit, inner
 from icrl.errors import UsageError
 from icrl.lanes import PerLane
+from icrl.tasks import TaskFamily
 
 SMALLEST_NOISE = 1e-3
 """Below it the posterior of noiseless rewards would have no width left to draw from."""
@@ -20,6 +21,11 @@ class _LinearPosterior(PerLane):
 
     per_lane = ("mean_ND", "covariance_NDD", "streams")
     lane_counters = ("_lanes_N",)
+
+    @staticmethod
+    def misfit(family: TaskFamily) -> str:
+        fits = isinstance(family, LinearBandit | ContextualLinearBandit)
+        return "" if fits else f"learns linear bandits, and {family.name} is none"
 
     def __init__(self, setting: LearnerSetting, purpose: str, prior_variance: float, noise_variance: float) -> None:
         lanes, dimension = len(setting.tasks), setting.family.dimension
@@ -40,14 +46,6 @@ class _LinearPosterior(PerLane):
         self.covariance_NDD -= spread_ND[:, :, None] * spread_ND[:, None] / variance_N1[:, :, None]
 
 
-def _check_family(setting: LearnerSetting, name: str) -> None:
-    if not isinstance(setting.family, LinearBandit | ContextualLinearBandit):
-        raise UsageError(
-            f"{name} learns linear bandits, {setting.family.name} is none: choose linear-bandit or "
-            "contextual-linear-bandit"
-        )
-
-
 class LinearThompson(_LinearPosterior):
     """Thompson sampling with the family's own prior: the best arm of a θ drawn from the exact posterior.
 
@@ -57,7 +55,6 @@ class LinearThompson(_LinearPosterior):
     per_lane = ()
 
     def __init__(self, setting: LearnerSetting) -> None:
-        _check_family(setting, "lin-thompson")
         noise = max(setting.family.noise, SMALLEST_NOISE)
         super().__init__(setting, "lin-thompson", 1.0 / setting.family.dimension, noise**2)
 
@@ -79,7 +76,6 @@ class LinUCB(_LinearPosterior):
     per_lane = ()
 
     def __init__(self, setting: LearnerSetting, *, exploration: float = 1.0, ridge: float = 1.0) -> None:
-        _check_family(setting, "lin-ucb")
         if exploration < 0:
             raise UsageError(f"exploration={exploration} is negative: expected the factor of the confidence bonus")
         if ridge <= 0:

@@ -19,7 +19,7 @@ from icrl.envs.tabular_mdp import (
 )
 from icrl.errors import UsageError
 from icrl.lanes import PerLane
-from icrl.tasks import Task
+from icrl.tasks import Task, TaskFamily
 
 
 class _PosteriorPlanner(ABC, PerLane):
@@ -32,12 +32,12 @@ class _PosteriorPlanner(ABC, PerLane):
     per_lane = ("_seen_NSAZ", "_sum_NSA", "_streams", "_known_reward_NSA", "_known_rows_NSAZ", ("_plan_HNS", 1))
     lane_counters = ("_lane_N",)
 
+    @staticmethod
+    def misfit(family: TaskFamily) -> str:
+        return "" if isinstance(family, TabularMdp) else f"plans in tabular MDPs, and {family.name} is none"
+
     def __init__(self, setting: LearnerSetting, name: str, prior_mean: float) -> None:
         family = setting.family
-        if not isinstance(family, TabularMdp):
-            raise UsageError(
-                f"{name} plans in tabular MDPs, {family.name} is none: choose tabular-mdp, or another learner"
-            )
         shape = (len(setting.tasks), family.states, family.actions)
         self._family, self._prior_mean = family, prior_mean
         self._seen_NSAZ = np.zeros((*shape, family.states))

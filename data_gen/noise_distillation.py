@@ -8,9 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from icrl.data_gen.learner import EpisodeCounter, LearnerSetting
+from icrl.data_gen.reference_policies import STATE_ONE, UniformRandom
 from icrl.envs.simple_policies import UniformActions
 from icrl.errors import UsageError
 from icrl.lanes import PerLane
+from icrl.tasks import TaskFamily
 
 
 class NoiseDistillation(PerLane):
@@ -40,8 +42,6 @@ class NoiseDistillation(PerLane):
         for name, value in (("final_epsilon", final_epsilon), ("final_fraction", final_fraction)):
             if not 0 <= value <= 1:
                 raise UsageError(f"{name}={value}: expected a number from 0 to 1")
-        if not policy and not setting.family.policy_kinds:
-            raise UsageError(f"{setting.family.name} has no reference policy to add noise to: choose another learner")
         self._policy = setting.family.reference_policy(policy or setting.family.policy_kinds[0], setting.tasks)
         self._streams = setting.streams("noise distillation")
         self._random = UniformActions(setting.family, setting.tasks, self._streams)
@@ -50,6 +50,12 @@ class NoiseDistillation(PerLane):
         # At least one step of the schedule: a history of one episode is all noise.
         self._falling = max((1.0 - final_fraction) * setting.episodes, 1.0)
         self._counter = EpisodeCounter(len(setting.tasks))
+
+    @staticmethod
+    def misfit(family: TaskFamily) -> str:
+        if not family.policy_kinds:
+            return f"adds noise to a reference policy, and {family.name} has none ({STATE_ONE})"
+        return UniformRandom.misfit(family)
 
     def epsilon(self) -> NDArray[np.float64]:
         """Shape `(N,)`: the probability of a random action in each lane's present episode."""

@@ -35,7 +35,7 @@ def spread(
     except BrokenProcessPool:
         raise LaunchError(
             f"one of {workers} processes was killed, by a lack of memory most often: "
-            "lower --workers or --histories_per_shard, then go on with --resume"
+            "lower --workers, then go on with --resume; or lower --histories_per_shard, and begin in another folder"
         ) from None
     finally:
         # Not `with pool`: that waits for every call that was asked for, also after Ctrl-C.

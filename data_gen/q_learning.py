@@ -11,9 +11,20 @@ from icrl.data_gen.learner import EpisodeCounter, LearnerSetting
 from icrl.errors import UsageError
 from icrl.lanes import PerLane
 from icrl.spaces import describe_space, space_to_dict
+from icrl.tasks import TaskFamily
 
 LARGEST_TABLES = 2e9
 """Values in the tables of all lanes together: 16 GB."""
+
+
+def _sizes(space: gym.spaces.Discrete | gym.spaces.MultiDiscrete) -> NDArray[np.int64]:
+    """How many values each coordinate of an observation has."""
+    return np.array([space.n]) if isinstance(space, gym.spaces.Discrete) else np.asarray(space.nvec)
+
+
+def _cells(family: TaskFamily) -> float:
+    """Values in the table of one lane."""
+    return float(np.prod(_sizes(family.observation_space), dtype=float)) * float(family.action_space.n)
 
 
 class QLearning(PerLane):
@@ -27,7 +38,7 @@ class QLearning(PerLane):
         step_size: α. discount: γ. final_epsilon, explore_fraction: of the schedule.
 
     Raises:
-        UsageError: where observations are not Discrete or MultiDiscrete, or an option is out of range.
+        UsageError: where an option is out of range, or the tables are too large.
     """
 
     # Of the table `_base_N` alone says which rows are whose.
@@ -47,25 +58,11 @@ class QLearning(PerLane):
                 raise UsageError(f"{name}={value}: expected a number from 0 to 1")
         if not 0 < explore_fraction <= 1:
             raise UsageError(f"explore_fraction={explore_fraction}: expected a share above 0 and up to 1")
-        space = setting.family.observation_space
-        if not isinstance(setting.family.action_space, gym.spaces.Discrete):
-            raise UsageError(
-                f"q-learning compares actions one by one, and {setting.family.name} has continuous ones: choose "
-                "another learner"
-            )
-        if isinstance(space, gym.spaces.Discrete):
-            sizes = np.array([space.n])
-        elif isinstance(space, gym.spaces.MultiDiscrete):
-            sizes = np.asarray(space.nvec)
-        else:
-            seen = describe_space(space_to_dict(space))
-            raise UsageError(f"q-learning keeps a table, and {seen} is not countable: choose another learner")
-        cells = float(np.prod(sizes, dtype=float)) * setting.family.action_space.n
+        sizes, cells = _sizes(setting.family.observation_space), _cells(setting.family)
         if len(setting.tasks) * cells > LARGEST_TABLES:
-            mend = "" if cells > LARGEST_TABLES else "lower histories_per_shard, or "
             raise UsageError(
                 f"q-learning keeps a value for every observation and action; those of {setting.family.name} are "
-                f"{cells:.2g}: {mend}choose another learner"
+                f"{cells:.2g} for each of {len(setting.tasks):,} histories at once: lower histories_per_shard"
             )
         self._strides = np.concatenate((np.cumprod(sizes[::-1])[::-1][1:], [1])).astype(np.int64)
         num_lanes, self._num_actions = len(setting.tasks), int(setting.family.action_space.n)
@@ -84,6 +81,17 @@ class QLearning(PerLane):
         self._final_epsilon, self._exploring = final_epsilon, explore_fraction * setting.episodes
         self._counter = EpisodeCounter(num_lanes)
         self._streams = setting.streams("q-learning")
+
+    @staticmethod
+    def misfit(family: TaskFamily) -> str:
+        if not isinstance(family.action_space, gym.spaces.Discrete):
+            return f"compares actions one by one, and {family.name} has continuous ones"
+        if not isinstance(family.observation_space, gym.spaces.Discrete | gym.spaces.MultiDiscrete):
+            seen = describe_space(space_to_dict(family.observation_space))
+            return f"keeps a table of observations, and the {seen} of {family.name} is not countable"
+        if (cells := _cells(family)) > LARGEST_TABLES:
+            return f"keeps a value for every observation and action, and those of {family.name} are {cells:.2g}"
+        return ""
 
     def epsilon(self) -> NDArray[np.float64]:
         """Shape `(N,)`: the probability of a random action in each lane's present episode."""

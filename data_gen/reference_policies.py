@@ -1,11 +1,22 @@
 """Learners that do not learn: the family's best reference policy, uniformly random actions, and the action zero."""
 
+import gymnasium as gym
 from numpy.typing import NDArray
 
 from icrl.data_gen.learner import LearnerSetting
 from icrl.envs.simple_policies import UniformActions, ZeroAction
 from icrl.lanes import PerLane
-from icrl.tasks import ReferencePolicy
+from icrl.tasks import ReferencePolicy, TaskFamily
+
+STATE_ONE = 'a family of your own states one by policy_kinds = ("expert",) and gives it in reference_policy'
+
+
+def _plays(kind: str, family: TaskFamily) -> str:
+    """Why a learner cannot play that kind of reference policy."""
+    if kind in family.policy_kinds:
+        return ""
+    has = " and ".join(family.policy_kinds) or f"none ({STATE_ONE})"
+    return f"plays the reference policy {kind!r}, and {family.name} has {has}"
 
 
 class _Unchanging(PerLane):
@@ -28,6 +39,10 @@ class Optimal(_Unchanging):
 
     per_lane = ()
 
+    @staticmethod
+    def misfit(family: TaskFamily) -> str:
+        return _plays("optimal", family)
+
     def __init__(self, setting: LearnerSetting) -> None:
         super().__init__(setting.family.reference_policy("optimal", setting.tasks))
 
@@ -36,6 +51,10 @@ class Expert(_Unchanging):
     """The family's scripted expert, which knows the task, from the first episode on."""
 
     per_lane = ()
+
+    @staticmethod
+    def misfit(family: TaskFamily) -> str:
+        return _plays("expert", family)
 
     def __init__(self, setting: LearnerSetting) -> None:
         super().__init__(setting.family.reference_policy("expert", setting.tasks))
@@ -46,6 +65,12 @@ class UniformRandom(_Unchanging):
 
     per_lane = ()
 
+    @staticmethod
+    def misfit(family: TaskFamily) -> str:
+        space = family.action_space
+        endless = isinstance(space, gym.spaces.Box) and not space.is_bounded()
+        return f"draws actions between their bounds, and those of {family.name} have none" if endless else ""
+
     def __init__(self, setting: LearnerSetting) -> None:
         super().__init__(UniformActions(setting.family, setting.tasks, setting.streams("random policy")))
 
@@ -54,6 +79,12 @@ class Zero(_Unchanging):
     """The action 0, always: continuous actions only."""
 
     per_lane = ()
+
+    @staticmethod
+    def misfit(family: TaskFamily) -> str:
+        if isinstance(family.action_space, gym.spaces.Box):
+            return ""
+        return f"plays the action zero of a Box, and the actions of {family.name} are {family.action_space}"
 
     def __init__(self, setting: LearnerSetting) -> None:
         super().__init__(ZeroAction(setting.family, setting.tasks))

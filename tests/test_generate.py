@@ -264,10 +264,18 @@ def test_a_resume_under_another_definition_of_the_family_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("family", "learner", "message"),
     [
-        ("pendulum", "q-learning", "continuous"),
-        ("maze", "q-learning", "choose another learner"),
-        ("point-robot", "ucb1", "learns bandits"),
-        ("bernoulli-bandit", "zero-action", "no action zero"),
+        ("pendulum", "q-learning", "continuous ones: choose noise-distillation or expert or random or zero-action$"),
+        ("maze", "q-learning", "those of maze are 4.2e.12: choose noise-distillation or optimal or random$"),
+        (
+            "point-robot",
+            "ucb1",
+            "and point-robot is none: choose noise-distillation or optimal or random",
+        ),
+        (
+            "bernoulli-bandit",
+            "zero-action",
+            "the action zero of a Box, and the actions of bernoulli-bandit are Discrete",
+        ),
     ],
 )
 def test_a_learner_that_cannot_learn_the_family_leaves_nothing_behind(tmp_path, family, learner, message):

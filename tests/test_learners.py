@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from icrl.data_gen.learner import LearnerSetting
-from icrl.data_gen.learners import LEARNERS, make_learner
+from icrl.data_gen.learners import LEARNERS, learners_for, make_learner
 from icrl.data_gen.record import record, record_histories
 from icrl.envs import make_family
 from icrl.errors import UsageError
@@ -233,3 +233,26 @@ def test_wrong_learners_and_options_are_named():
         make(room, "thompson")
     with pytest.raises(UsageError, match="explore_fraction=0"):
         make(bandit, "q-learning", explore_fraction=0)
+
+
+FAMILIES_OF_ALL_KINDS = [
+    "bernoulli-bandit", "headless-bandit", "linear-bandit", "tabular-mdp", "dark-room", "maze", "pendulum",
+    "point-robot", "cartpole", "watermaze", "key-to-door", "acrobot",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FAMILIES_OF_ALL_KINDS)
+def test_the_learners_that_a_message_names_can_learn_the_family(name):
+    """Kills: advice to take a learner that refuses in its turn; a learner that is left out of it and could."""
+    family = make_family(name)
+    tasks = family.split(0).train[:2]
+    setting = LearnerSetting(family, tasks, 3, 0, np.arange(2))
+    fitting = learners_for(family)
+    for learner in LEARNERS:
+        if learner in fitting:
+            make_learner(learner, {}, setting)
+            continue
+        with pytest.raises(UsageError) as caught:
+            make_learner(learner, {}, setting)
+        advice = str(caught.value).rpartition(": choose ")[2]
+        assert advice.split(" or ") == fitting

@@ -112,7 +112,8 @@ def test_a_mistake_is_one_line_everywhere(here, code, message, capsys):
 
 def test_a_failing_worker_names_the_line_and_leaves_the_users_folder(here, capsys):
     """Kills: the remote traceback of a worker process; a folder of the user's that is removed with what was begun."""
-    (here / "swing.py").write_text(f"{SWING}\n    def apply(self, env, params): env.gain = params['gian']\n")
+    wrong = "env.gain = params['gian' if multiprocessing.parent_process() else 'gain']"
+    (here / "swing.py").write_text(f"import multiprocessing{SWING}\n    def apply(self, env, params): {wrong}\n")
     (here / "data").mkdir()
     make = ["generate", "--family", "swing.py:Swing", "--learner", "random", "--episodes", "2", "--workers", "2"]
     assert cli.main([*make, "--histories_per_shard", "5000", "--out", "data"]) == 1

@@ -12,6 +12,7 @@ from icrl.data_gen.plan import make_plan
 from icrl.envs import FAMILIES
 from icrl.envs.gymnasium_family import GymnasiumFamily
 from icrl.envs.parametric import Parameter
+from icrl.envs.simple_policies import ZeroAction
 from icrl.errors import DatasetError, FamilyError, UsageError
 from icrl.store import HistoryStore
 
@@ -23,13 +24,14 @@ class Pictures(GymnasiumFamily):
     horizon = 7
     parameters = {"k": Parameter("reward", low=0.0, high=5.0, default=0.0)}  # noqa: RUF012
     shape = (2, 3)
+    actions = gym.spaces.Discrete(3)
 
     def make_env(self):
         family = self
 
         class Env(gym.Env):
             observation_space = gym.spaces.Box(-1.0, 1.0, family.shape, np.float32)
-            action_space = gym.spaces.Discrete(3)
+            action_space = family.actions
             k = 0.0
 
             def reset(self, *, seed=None, options=None):
@@ -141,3 +143,39 @@ def test_a_dry_run_refuses_what_the_recording_would(pictures, monkeypatch, tmp_p
             assert not (tmp_path / "data").exists()
         assert told[0] == told[1]
         assert "\n" not in told[0]
+
+
+def test_advice_is_of_learners_that_can_learn_the_family(pictures, monkeypatch, tmp_path):
+    """Kills: `ucb1` on continuous actions that advises q-learning, which refuses; unbounded actions that are recorded
+    and can never be evaluated."""
+    rng = np.random.default_rng(0)
+    monkeypatch.setattr(pictures, "reference_policy", lambda self, kind, tasks: ZeroAction(self, tasks), raising=False)
+    for _ in range(25):
+        high = float(rng.choice([1.0, np.inf]))
+        kinds = (("expert",), ())[rng.integers(2)]
+        box = gym.spaces.Box(-high, high, (int(rng.integers(1, 4)),), np.float32)
+        discrete = rng.random() < 0.4
+        monkeypatch.setattr(pictures, "actions", gym.spaces.Discrete(int(rng.integers(1, 9))) if discrete else box)
+        monkeypatch.setattr(pictures, "policy_kinds", () if discrete else kinds)
+
+        def told(learner: str) -> str:
+            config = GenerateConfig(family="pictures", learner=learner, episodes=3, family_options={"train": 5})
+            try:
+                generate(config, tmp_path / "data", dry_run=True)
+            except UsageError as error:
+                return str(error)
+            return ""
+
+        for learner in ("ucb1", "q-learning", "noise-distillation", "expert", "optimal", "zero-action", "random"):
+            message = told(learner)
+            if np.isinf(high) and not discrete:
+                assert message, "there is nothing to measure its returns against"
+            elif ": choose " in message:
+                advice = message.rpartition(": choose ")[2].split(" or ")
+                assert not any(told(name) for name in advice)
+                assert learner not in advice
+            else:
+                assert not message
+        if not kinds:
+            assert "policy_kinds" in told("noise-distillation")
+            assert "reference_policy" in told("noise-distillation")
