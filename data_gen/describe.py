@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from icrl.data_gen.known_anchors import KnownAnchors, known_anchors
 from icrl.data_gen.ranges_table import ranges_in_words
 from icrl.errors import DatasetError, UsageError
 from icrl.files import whole_file
 from icrl.spaces import describe_space
 from icrl.store import HistoryStore
 from icrl.store_check import check_store
-from icrl.tasks import TaskFamily
+from icrl.stored_family import Consent
 
 PICTURE_FILE = "learning_curve.png"
 FEW = 10
@@ -38,26 +39,38 @@ class Description:
     """The task-known optimum, likewise; NaN where it is not known."""
 
 
-def inspect(path: str | Path, picture: str | Path | None = None, full: bool = False) -> Description:
+def inspect(
+    path: str | Path,
+    picture: str | Path | None = None,
+    full: bool = False,
+    *,
+    trust_code: bool = False,
+    family: str | None = None,
+) -> Description:
     """Checks a dataset, prints what is in it, and draws its learning curve.
 
     Args:
         path: a dataset's folder.
         picture: where to draw; `learning_curve.png` in the dataset's folder by default.
         full: also hash shards of more than 256 MiB together, which opening does not.
+        trust_code: run the code of the family where it came with the data, to measure what returns mean.
+        family: where the family is now, `path/file.py:Class`: your own code.
 
     Raises:
         DatasetError: where the dataset is missing, half-written or damaged.
     """
     store = HistoryStore.open(path)
-    provenance, family = store.provenance, store.provenance.make_family()
-    description = _describe(store, family, _check(store, full))
+    provenance = store.provenance
+    returns = _check(store, full)
+    known = known_anchors(store, Consent(trust_code, family))
+    description = _describe(store, known, returns)
     picture = Path(picture) if picture else store.path / PICTURE_FILE
 
     sizes = ", ".join(f"{len(store.split.named(name)):,} {name}" for name in store.split.names)
     print(f"{store.path}: {description.histories:,} histories, {description.transitions:,} transitions")
-    place = "" if provenance.family == family.name else f" of {provenance.family}"
-    print(f"  family       {family.label}{place} {provenance.family_options}")
+    family_label = provenance.label
+    of_place = "" if provenance.family in family_label else f" of {provenance.family}"
+    print(f"  family       {family_label}{of_place} {provenance.family_options}")
     print(f"  observation  {describe_space(provenance.observation_space)}")
     print(f"  action       {describe_space(provenance.action_space)}")
     print(f"  tasks        {sizes}; recorded: {provenance.recorded_split}, {len(np.unique(store.task_ids)):,} of them")
@@ -68,15 +81,14 @@ def inspect(path: str | Path, picture: str | Path | None = None, full: bool = Fa
     curve, numbers = description.learning_curve, description.episode_numbers
     marks = sorted({round(share * (len(curve) - 1)) for share in (0, 0.25, 0.5, 0.75, 1)})
     print("  returns      " + ", ".join(f"{curve[k]:.2f} in episode {numbers[k]:,}" for k in marks))
-    best = "not known" if np.isnan(description.optimum) else f"{description.optimum:.2f}"
-    print(f"               random {description.random:.2f}, task-known {family.best_policy} {best}")
+    print(f"               {known.in_words()}")
     table, words = ranges_in_words(store)
     for label, lines in (("numbers", table), ("look at", words)):
         for place, line in enumerate(lines):
             print(f"  {label if place == 0 else '':12} {line}")
     print("  checks       the listing and every shard are whole; recorded tasks are of their split,")
     print(f"               the splits are disjoint; all {len(store):,} histories keep the index convention")
-    _draw(description, f"{family.label}, {provenance.learner}", picture)
+    _draw(description, f"{family_label}, {provenance.learner}", picture)
     print(f"  picture      {picture}")
     return description
 
@@ -88,11 +100,19 @@ def main(argv: Sequence[str]) -> int:
     parser = UsageParser(prog="icrl inspect", description=__doc__)
     parser.add_argument("data", help="a dataset's folder, as `icrl generate` makes it")
     parser.add_argument("--picture", metavar="FILE", help=f"where to draw (default: {PICTURE_FILE} beside the data)")
+    parser.add_argument("--trust-code", action="store_true", help="run the family's code that came with the data")
+    parser.add_argument("--family", metavar="PLACE", help="where the data's family is now: your own code, run as such")
     parser.add_argument("--full", action="store_true", help="also check the SHA-256 of every shard of a large dataset")
     arguments = parser.parse_args(list(argv))
     if arguments.picture and Path(arguments.picture).suffix not in (".png", ".svg", ".pdf"):
         raise UsageError(f"--picture {arguments.picture}: expected a file that ends in .png, .svg or .pdf")
-    inspect(arguments.data, arguments.picture, arguments.full)
+    inspect(
+        arguments.data,
+        arguments.picture,
+        arguments.full,
+        trust_code=arguments.trust_code,
+        family=arguments.family,
+    )
     return 0
 
 
@@ -115,17 +135,15 @@ def _check(store: HistoryStore, full: bool) -> NDArray[np.float64]:
     return returns
 
 
-def _describe(store: HistoryStore, family: TaskFamily, returns: NDArray[np.float64]) -> Description:
-    tasks = {task.id: task for task in store.split.named(store.provenance.recorded_split)}
-    anchors = family.anchors([tasks[task_id] for task_id in np.unique(store.task_ids).tolist()])
+def _describe(store: HistoryStore, known: KnownAnchors, returns: NDArray[np.float64]) -> Description:
     return Description(
         histories=len(store),
         transitions=store.num_transitions,
         episode_numbers=np.arange(returns.shape[1]) * store.provenance.keep_every,
         learning_curve=returns.mean(axis=0),
         quartiles=np.quantile(returns, [0.25, 0.75], axis=0),
-        random=float(anchors.random.mean()),
-        optimum=float(anchors.optimum.mean()),
+        random=known.random,
+        optimum=known.optimum,
     )
 
 

@@ -5,21 +5,22 @@ alike, and its number fixes its random numbers: the same bytes come out whatever
 recording that was killed goes on with the shards that are missing.
 """
 
-import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 from icrl.config import config_to_dict, first_difference, load_config, parse_command, save_config
 from icrl.data_gen.plan import Plan, Shards, make_plan
-from icrl.errors import UsageError
+from icrl.envs.resolve import portable
+from icrl.errors import ChangedFamily, UsageError
 from icrl.files import size_in_words
 from icrl.folders import CONFIG_FILE, check_out
 from icrl.own_code import own_code_fails_in_one_line
 from icrl.progress import progress
+from icrl.provenance import class_of
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,7 @@ def generate(
     *,
     resume: bool = False,
     dry_run: bool = False,
+    accept_changed_family: bool = False,
     **overrides: Any,
 ) -> Path:
     """Records a dataset into the folder `out`, and returns it.
@@ -87,15 +89,17 @@ def generate(
         config: a preset's name, a YAML file, or a `GenerateConfig`.
         resume: go on with what an earlier call with the same config has left; start where there is nothing.
         dry_run: print what would be done, and write nothing.
+        accept_changed_family: with `resume`, go on though the family does not do what it did.
         overrides: fields of the config; dotted ones as `**{"family_options.size": 7}`.
 
     Raises:
         UsageError: for a config that is wrong, or an `out` that is in use or holds data of another config.
     """
     config, out = load_config(GenerateConfig, config, overrides), Path(out)
+    config = replace(config, family=portable(config.family))
     plan = make_plan(config, out)
     shards, num_histories = plan.shards, plan.shards.num_histories
-    if _is_complete(plan, resume):
+    if _is_complete(plan, resume, accept_changed_family):
         print(f"{out} is complete: {num_histories:,} histories of {shards.num_tasks:,} tasks; nothing to do")
         return out
     plan.check_space()
@@ -103,14 +107,18 @@ def generate(
         plan.describe()
         return out
 
-    from icrl.provenance import PROVENANCE_FILE, TASKS_FILE, write_provenance
+    from icrl.provenance import PROVENANCE_FILE, TASKS_FILE, read_provenance, write_provenance
     from icrl.store_writer import list_shards
 
     # 1. What is being recorded, so that a resumed recording is the same one.
     made = [folder for folder in (out, *out.parents) if not folder.exists()]
     out.mkdir(parents=True, exist_ok=True)
     save_config(config, out / CONFIG_FILE)
-    write_provenance(out, plan.provenance, plan.split)
+    provenance = plan.provenance
+    if (out / PROVENANCE_FILE).is_file():
+        before = read_provenance(out)
+        provenance = replace(provenance, behaviour=before.behaviour, about=before.about)
+    write_provenance(out, provenance, plan.split)
     # 2. The shards that are not there yet, in any order.
     for leftover in out.glob(".*.partial-*"):
         leftover.unlink()
@@ -145,9 +153,18 @@ def main(argv: Sequence[str]) -> int:
         parser.add_argument("--out", required=True, metavar="FOLDER", help="the dataset's folder")
         parser.add_argument("--resume", action="store_true", help="go on with what an earlier run has left in --out")
         parser.add_argument("--dry-run", action="store_true", help="print what would be done and write nothing")
+        parser.add_argument(
+            "--accept-changed-family", action="store_true", help="go on though the family does not do what it did"
+        )
 
     arguments, config = parse_command("icrl generate", __doc__, GenerateConfig, argv, add_arguments)
-    generate(config, arguments.out, resume=arguments.resume, dry_run=arguments.dry_run)
+    generate(
+        config,
+        arguments.out,
+        resume=arguments.resume,
+        dry_run=arguments.dry_run,
+        accept_changed_family=arguments.accept_changed_family,
+    )
     return 0
 
 
@@ -217,7 +234,7 @@ def _record_shard(shards: Shards, shard: int) -> tuple[int, dict[str, Any]]:
     return shard, write_shard(shards.path(shard), columns)
 
 
-def _is_complete(plan: Plan, resume: bool) -> bool:
+def _is_complete(plan: Plan, resume: bool, accept_changed_family: bool) -> bool:
     """Whether `out` is this very dataset, whole; raises where it is anything but nothing or a part of it."""
     from icrl.provenance import PROVENANCE_FILE, read_provenance
 
@@ -229,8 +246,10 @@ def _is_complete(plan: Plan, resume: bool) -> bool:
         raise UsageError(f"{out} was recorded with another config ({difference}): give --out another folder")
     # The same config under a release that defines the family or the learner's defaults otherwise is not the same data.
     if (out / PROVENANCE_FILE).is_file():
-        then, now = (json.loads(json.dumps(asdict(p))) for p in (read_provenance(out), plan.provenance))
-        if difference := first_difference(then, now):
+        before = read_provenance(out)
+        if before.family_version == plan.provenance.family_version:
+            _check_family(before, config, out, accept_changed_family)
+        if difference := first_difference(before.identity(), plan.provenance.identity()):
             raise UsageError(f"{out} was recorded by another release ({difference}): give --out another folder")
     named = {plan.shards.path(shard).name for shard in range(len(plan.shards))}
     others = sorted(path.name for path in out.glob("data-*.arrow") if path.name not in named)
@@ -242,6 +261,22 @@ def _is_complete(plan: Plan, resume: bool) -> bool:
     return state == "complete"
 
 
+def _check_family(before, config: GenerateConfig, out: Path, accept_changed_family: bool) -> None:
+    """Raises ChangedFamily where the family does not do what it did when the recording was begun."""
+    from icrl.envs import make_family
+    from icrl.provenance import read_split
+    from icrl.stored_family import changes
+
+    family = make_family(config.family, **config.family_options)
+    if not (difference := changes(family, before, read_split(out))):
+        return
+    told = f"{config.family} has changed since the recording in {out} was begun: {difference}"
+    if not accept_changed_family:
+        raise ChangedFamily(f"{told}; bring the old one back, or go on with --accept-changed-family")
+    print(f"icrl: {told}", file=sys.stderr)
+
+
 def _identity(config: GenerateConfig) -> dict[str, Any]:
     """The config without what does not change the data."""
-    return {key: value for key, value in config_to_dict(config).items() if key != "workers"}
+    values = {key: value for key, value in config_to_dict(config).items() if key != "workers"}
+    return {**values, "family": class_of(config.family)}

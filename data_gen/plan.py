@@ -6,18 +6,22 @@ Whatever can be known to go wrong is refused here: `make_plan` is all that stand
 import json
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from icrl.envs import FAMILIES, make_family
 from icrl.envs.measured import check_anchors
+from icrl.envs.resolve import counts_from
 from icrl.errors import DatasetError, FamilyError, UsageError
 from icrl.files import size_in_words
+from icrl.fingerprint import take
 from icrl.provenance import Provenance
 from icrl.spaces import space_from_dict, space_to_dict, storage_dtype
 from icrl.store_writer import LARGEST_LIST, shard_name
+from icrl.stored_family import about, relative
 from icrl.tasks import Split, Task, TaskFamily
 
 if TYPE_CHECKING:
@@ -118,7 +122,6 @@ def make_plan(config: "GenerateConfig", out: Path) -> Plan:
             then not be stored or evaluated.
     """
     from icrl.data_gen.learners import learner_options
-    from icrl.envs import make_family
 
     family = make_family(config.family, **config.family_options)
     # What is written down must make the family again when the data is read.
@@ -157,6 +160,11 @@ def make_plan(config: "GenerateConfig", out: Path) -> Plan:
         check_anchors(family, (split.test or tasks)[0])
     except UsageError as error:
         raise UsageError(f"{error}; {family.name} could be recorded, but never be evaluated") from None
+    root = counts_from(config.family) if FAMILIES.is_place(config.family) else None
+    family = make_family(config.family, **config.family_options)
+    known = None if FAMILIES.is_built_in(config.family) else about(family, tasks)
+    behaviour = take(family, split)
+    provenance = replace(provenance, family_from=relative(root, out), behaviour=behaviour, about=known)
     return Plan(shards, provenance, split, size)
 
 

@@ -32,6 +32,8 @@ from icrl.folders import CONFIG_FILE, SCORES_FILE, SUMMARY_FILE, check_out, chec
 from icrl.history import LearningHistory
 from icrl.progress import progress
 from icrl.provenance import PROVENANCE_FILE, Provenance, read_provenance, read_split
+from icrl.stored_family import Consent, StoredFamily, stored_family
+from icrl.stored_family import add_arguments as add_family_consent
 from icrl.tasks import SPLIT_NAMES, Anchors, Task, TaskFamily
 
 REPORT_FILE = "report.html"
@@ -49,6 +51,9 @@ def evaluate(
     config: str | Path | EvaluateConfig | None = None,
     dry_run: bool = False,
     resume: bool = False,
+    trust_code: bool = False,
+    family: str | None = None,
+    accept_changed_family: bool = False,
     **overrides: Any,
 ) -> dict[str, Any]:
     """Evaluates a finished run; returns what `summary.json` holds.
@@ -59,9 +64,13 @@ def evaluate(
         config: a preset, a YAML file or an `EvaluateConfig`; `overrides` are its fields.
         dry_run: only says what would be done, and returns that.
         resume: where `out` holds a whole evaluation, returns it rather than refusing.
+        trust_code: run the code of the family where it came with the data.
+        family: where the family is now, `path/file.py:Class`: your own code.
+        accept_changed_family: go on though the family does not do what it did.
 
     Raises:
-        UsageError: for a wrong config, or where `out` is taken.
+        UsageError: for a wrong config, where `out` is taken, or code that came with the data is not trusted.
+        ChangedFamily: where the family does not do what it did when the data were recorded.
         DatasetError, CheckpointError: where the run, or the prompt, is missing, not whole, or does not fit.
     """
     settings = load_config(EvaluateConfig, config, overrides)
@@ -73,16 +82,17 @@ def evaluate(
     # 1. The run.
     check_source(run, "run")
     provenance = read_provenance(run)
-    family = provenance.make_family()
+    stored = stored_family(run, provenance, read_split(run), Consent(trust_code, family, accept_changed_family))
+    family = stored.family
     tasks = _tasks(run, settings, provenance)
     agent, model = _load(run, settings, provenance)
     if (finished := _finished(out, settings, model, resume)) is not None:
         _say(f"{out} is complete: nothing to do.", _last_line(finished, out))
         return finished
     # Whatever can be known to fail is asked before a dry run ends: the rest takes hours.
-    prompts = _prompts(settings, provenance, tasks)
+    prompts = _prompts(family, tasks, settings, provenance)
     if settings.workers != 1:
-        factory_to_tell(provenance.family)
+        factory_to_tell(stored.place)
     if settings.source:
         check_source_learner(provenance, family, tasks, settings.seed)
     _check_picture(family, tasks[0])
@@ -92,12 +102,12 @@ def evaluate(
 
     # 2. The anchors, first since they can fail. 3. The rollout.
     anchors = _anchors(family, tasks)
-    result = _roll_out(agent, family, tasks, prompts, settings, provenance)
+    result = _roll_out(agent, stored, tasks, prompts, settings)
     if not np.isfinite(result.returns).all():
         raise UsageError(f"{family.name} gave rewards that are not finite: `icrl check-family` tells more")
 
     # 4. The references and the measures.
-    evaluation = _measure(result, family, tasks, anchors, settings, provenance, model)
+    evaluation = _measure(result, stored, tasks, anchors, settings, provenance, model)
     summary = make_summary(evaluation)
 
     # 5. The files.
@@ -116,6 +126,7 @@ def main(argv: Sequence[str]) -> int:
             "--resume", action="store_true", help="go on after a stop; a whole evaluation is reprinted"
         )
         parser.add_argument("--dry-run", action="store_true", help="say what would be done, and write nothing")
+        add_family_consent(parser)
 
     arguments, config = parse_command(
         "icrl evaluate",
@@ -124,7 +135,16 @@ def main(argv: Sequence[str]) -> int:
         argv,
         add_arguments,
     )
-    evaluate(arguments.run, arguments.out, config=config, dry_run=arguments.dry_run, resume=arguments.resume)
+    evaluate(
+        arguments.run,
+        arguments.out,
+        config=config,
+        dry_run=arguments.dry_run,
+        resume=arguments.resume,
+        trust_code=arguments.trust_code,
+        family=arguments.family,
+        accept_changed_family=arguments.accept_changed_family,
+    )
     return 0
 
 
@@ -237,31 +257,34 @@ def _anchors(family: TaskFamily, tasks: list[Task]) -> Anchors:
     return anchors
 
 
-def _prompts(config: EvaluateConfig, provenance: Provenance, tasks: list[Task]) -> list[LearningHistory] | None:
+def _prompts(
+    family: TaskFamily, tasks: list[Task], config: EvaluateConfig, provenance: Provenance
+) -> list[LearningHistory] | None:
     if config.prompt == EMPTY_PROMPT:
         return None
     from icrl.eval.prompts import read_prompts
 
     return read_prompts(
-        config.prompt, provenance, tasks, seeds=config.seeds, split=config.split, episodes=config.prompt_episodes
-    )
+        config.prompt, provenance, tasks,
+        seeds=config.seeds, split=config.split, episodes=config.prompt_episodes, family=family,
+    )  # fmt: skip
 
 
 def _roll_out(
     agent: Agent,
-    family: TaskFamily,
+    stored: StoredFamily,
     tasks: list[Task],
     prompts: list[LearningHistory] | None,
     config: EvaluateConfig,
-    provenance: Provenance,
 ) -> Rollout:
+    family = stored.family
     lanes: list[Lane] = [(0, n) for n in range(min(len(tasks), RECORDED_LANES))]
     if family.horizon == 1:
         # A pull's regret is that of the arm, which the return does not tell.
         lanes = [(s, n) for s in range(config.seeds) for n in range(len(tasks))]
     make = None
     if config.workers != 1:
-        make = partial(make_pooled, provenance.family, provenance.family_options, workers=config.workers)
+        make = partial(make_pooled, stored.place, family.options, workers=config.workers)
     with progress("evaluating", config.seeds * len(tasks) * config.episodes, unit="episodes") as advance:
         return rollout(
             family,
@@ -279,14 +302,14 @@ def _roll_out(
 
 def _measure(
     result: Rollout,
-    family: TaskFamily,
+    stored: StoredFamily,
     tasks: list[Task],
     anchors: Anchors,
     config: EvaluateConfig,
     provenance: Provenance,
     model: dict[str, Any],
 ) -> Evaluation:
-    regret = None
+    family, regret = stored.family, None
     if has_regret(family, anchors):
         rows = [[result.histories[s, n] for n in range(len(tasks))] for s in range(config.seeds)]
         regret = np.stack([pull_regret(family, tasks, row, anchors.optimum) for row in rows])
@@ -300,7 +323,9 @@ def _measure(
     # The prior is that of the family's own tasks, and an agent with a prompt knows more.
     of_prior = config.split in SPLIT_NAMES and config.prompt == EMPTY_PROMPT
     bayes = family.bayes_optimal(config.episodes, tasks) if of_prior else None
-    return Evaluation(config, provenance, family, tasks, anchors, result, regret, source, bayes, draws, model)
+    return Evaluation(
+        config, provenance, family, tasks, anchors, result, regret, source, bayes, draws, model, stored.changed
+    )
 
 
 def _write(evaluation: Evaluation, summary: dict[str, Any], run: Path, out: Path) -> None:

@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from icrl.config import first_difference
-from icrl.errors import UsageError
+from icrl.errors import ChangedFamily, UsageError
 from icrl.history import LearningHistory
-from icrl.provenance import Provenance
+from icrl.provenance import Provenance, class_of
 from icrl.spaces import alike, describe_space
 from icrl.store import HistoryStore
-from icrl.tasks import SPLIT_NAMES, Task
+from icrl.stored_family import changes
+from icrl.tasks import SPLIT_NAMES, Task, TaskFamily
 
 AGAIN = "record the prompt with the options that the model's data has"
 
@@ -23,6 +24,7 @@ def read_prompts(
     seeds: int,
     split: str,
     episodes: int | None = None,
+    family: TaskFamily | None = None,
 ) -> list[LearningHistory]:
     """One prompt per lane, in the order of `rollout` (seed by seed, task by task).
 
@@ -33,13 +35,18 @@ def read_prompts(
         provenance: of the model's training data, whose spaces the prompts must share.
         split: name of the evaluated split, for the message.
         episodes: only the last so many episodes of each history; None for all of them.
+        family: that is evaluated, which must do what it did when the prompts were recorded; None leaves that open.
 
     Raises:
         UsageError: where the dataset is of other spaces or another family, or lacks a task.
-        DatasetError: where it is not whole.
+        DatasetError: where it is not whole, or the family has changed since.
     """
     store = HistoryStore.open(path)
     _check_alike(path, store.provenance, provenance)
+    if family and (changed := changes(family, store.provenance, store.split)):
+        raise ChangedFamily(
+            f"{family.label} has changed since the prompts in {path} were recorded: {changed}; record them again"
+        )
     params = {task.id: _key(task) for name in store.split.names for task in store.split.named(name)}
     rows: dict[str, list[int]] = {}
     for row, task_id in enumerate(store.task_ids.tolist()):
@@ -77,7 +84,7 @@ def _check_alike(path: str | Path, prompt: Provenance, trained: Provenance) -> N
                 f"{path} has the {what.replace('_', ' ')} {describe_space(got)}, the model was trained on "
                 f"{describe_space(expected)}: take the prompt from data of {trained.family}"
             )
-    if prompt.family != trained.family:
+    if class_of(prompt.family) != class_of(trained.family):
         raise UsageError(
             f"{path} is of {prompt.family}, the model was trained on {trained.family}: "
             f"take the prompt from data of {trained.family}"

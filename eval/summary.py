@@ -38,6 +38,8 @@ class Evaluation:
     resamples: Resamples
     model: dict[str, Any]
     """Facts about the model: `parameters`, `context_length`, `sha256`."""
+    changed_family: str | None = None
+    """What the family does otherwise than when the data were recorded, which the user has accepted."""
 
     @property
     def returns(self) -> NDArray[np.float64]:
@@ -75,6 +77,8 @@ def make_summary(evaluation: Evaluation) -> dict[str, Any]:
         "prompt": e.config.prompt,
         "model": e.model,
     }
+    if e.changed_family:
+        summary["changed_family"] = e.changed_family
     if e.source is not None:
         summary["source"] = {
             "learner": e.source.learner,

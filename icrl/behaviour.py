@@ -1,7 +1,7 @@
 """What tasks do, seen from outside: some seeded steps of uniform actions, and all that comes back."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
@@ -42,6 +42,7 @@ def roll(
     index: Sequence[int] | None = None,
     alike: bool = False,
     seconds: float = float("inf"),
+    keep: Callable[[NDArray], NDArray] = np.array,
 ) -> Roll:
     """Steps one lane per task with seeded uniform actions; episodes follow one another.
 
@@ -52,29 +53,31 @@ def roll(
             before it.
         index: stream numbers of the lanes instead.
         alike: every lane plays the same actions and draws the same numbers, so that only their tasks tell them apart.
-        seconds: of processor time, after which no further step is taken; one always is.
+        seconds: of processor time after the first step, after which no further step is taken.
+        keep: what is kept of a batch of observations `(N, *observation_shape)`, for those that are large.
     """
     tasks = list(tasks)
     if index is None:
         index = [0] * len(tasks) if alike else _numbers(tasks)
     with closing(family.make(tasks, seed, index)) as env:
         seen, _ = env.reset()
-        observations, reached, actions, infos = [np.array(seen)], [], [], []
+        observations, reached, actions, infos = [keep(seen)], [], [], []
         rewards, terminated, truncated = [], [], []
         policy = _Actions(family, tasks, seed, index, alike)
-        began = time.process_time()
+        began = None
         for _ in range(steps):
             actions.append(policy.act(seen))
             seen, reward, ended, cut, info = env.step(actions[-1])
-            done = ended | cut
-            last = np.array(seen)
+            last, done = seen, ended | cut
             if done.any() and "final_obs" in info:
+                last = np.array(seen)
                 last[done] = info["final_obs"][done]
-            for rows, row in (
-                (observations, seen), (reached, last), (rewards, reward), (terminated, ended), (truncated, cut),
-            ):  # fmt: skip
+            for rows, row in ((rewards, reward), (terminated, ended), (truncated, cut)):
                 rows.append(np.array(row))
+            observations.append(keep(seen))
+            reached.append(observations[-1] if last is seen else keep(last))
             infos.append(info)
+            began = began or time.process_time()  # The first step may compile what the others take.
             if time.process_time() - began > seconds:
                 break
     return Roll(

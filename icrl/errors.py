@@ -15,12 +15,20 @@ class UsageError(IcrlError, ValueError):
     """A wrong flag, an unknown key, a value of the wrong type or out of range."""
 
 
+class UntrustedCode(UsageError):
+    """Code that came with data, and that nobody has said may run."""
+
+
 class FamilyError(IcrlError):
     """A task family of the user's own whose code fails, or does not do what a family's must."""
 
 
 class DatasetError(IcrlError):
     """A dataset that is missing, half-written, damaged, or of other spaces than expected."""
+
+
+class ChangedFamily(DatasetError):
+    """A task family that does not do what it did when the data were recorded."""
 
 
 class CheckpointError(IcrlError):

@@ -5,7 +5,7 @@ that held-out tasks stay held out whatever a later version of a family would dra
 """
 
 import json
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,17 +59,39 @@ class Provenance:
     about: dict[str, Any] | None = None
     """What a description needs of a family whose code may not be at hand: its label, its anchors."""
 
-    def make_family(self) -> "TaskFamily":
-        """The family, built from its name and options; raises DatasetError if its definition has changed since."""
-        from icrl.envs import make_family
+    @property
+    def label(self) -> str:
+        """The family's name and version, "dark-room@1", as far as it is known without the family."""
+        stated = (self.about or {}).get("label")
+        return stated if isinstance(stated, str) else f"{self.family}@{self.family_version}"
 
-        family = make_family(self.family, **self.family_options)
-        if family.version != self.family_version:
-            raise DatasetError(
-                f"the data is of {self.family}@{self.family_version}, this release defines {family.label}: "
-                "generate the data again, or use the release that made it"
-            )
-        return family
+    def identity(self) -> dict[str, Any]:
+        """What tells one recording from another: not where the family's code lies, nor what is known of it besides."""
+        values = {key: value for key, value in asdict(self).items() if key not in OPTIONAL}
+        return json.loads(json.dumps({**values, "family": class_of(self.family)}))
+
+    def make_family(
+        self, *, trust_code: bool = False, family: str | None = None, accept_changed_family: bool = False
+    ) -> "TaskFamily":
+        """The family, found from the working directory; `icrl.stored_family` also looks beside the data, and compares
+        what the family does.
+
+        Args:
+            trust_code: run the code that came with the data, where the family is named by a place.
+            family: where it is, if elsewhere.
+            accept_changed_family: go on with one that is not what it was.
+        """
+        from icrl.stored_family import Consent, stored_family
+
+        bare = replace(self, behaviour=None, family_from=None)
+        consent = Consent(trust_code, family, accept_changed_family)
+        return stored_family(Path(), bare, Split(self.split_seed, (), (), ()), consent).family
+
+
+def class_of(family: str) -> str:
+    """Of a family's place only its class: the same one may have moved since."""
+    where, _, name = family.rpartition(":")
+    return f":{name}" if where else family
 
 
 def _space(value: Any, place: str) -> None:

@@ -44,4 +44,4 @@ def test_alike_lanes_differ_by_their_tasks_only():
 def test_a_roll_that_takes_long_is_cut():
     """Kills: a slow simulator that is stepped for minutes where a few steps are enough."""
     family = make_family("dark-room")
-    assert len(roll(family, family.split(0).test[:2], 50, seconds=0.0).rewards) == 1
+    assert 1 <= len(roll(family, family.split(0).test[:2], 500, seconds=0.0).rewards) < 500

@@ -117,7 +117,7 @@ def test_a_failing_worker_names_the_line_and_leaves_the_users_folder(here, capsy
     (here / "data").mkdir()
     make = ["generate", "--family", "swing.py:Swing", "--learner", "random", "--episodes", "2", "--workers", "2"]
     assert cli.main([*make, "--histories_per_shard", "5000", "--out", "data"]) == 1
-    assert "icrl: KeyError: 'gian' (swing.py, line 26)" in capsys.readouterr().err
+    assert "KeyError: 'gian' (swing.py, line 26)" in capsys.readouterr().err
     assert list((here / "data").iterdir()) == []
 
 

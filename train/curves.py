@@ -64,7 +64,8 @@ class Curves:
     model: InContextTransformer
     """Takes the weights that are measured; in eval mode, never wrapped."""
     method: Method
-    family: TaskFamily
+    family: TaskFamily | None
+    """None leaves the returns out."""
     tasks: Mapping[str, Sequence[Task]]
     held_out: WindowReader | None
     num_windows: int
@@ -77,7 +78,7 @@ class Curves:
         values = {}
         if self.held_out is not None:
             values["validation_loss"] = validation_loss(self.model, self.method, self.held_out, self.num_windows)
-        for name, tasks in self.tasks.items():
+        for name, tasks in self.tasks.items() if self.family else ():
             values[f"{name}_return"] = in_context_return(
                 self.model, self.family, tasks, episodes=self.episodes, seed=self.seed
             )

@@ -17,6 +17,8 @@ from icrl.config import load_config, parse_command, save_config
 from icrl.errors import IcrlError, UsageError
 from icrl.own_code import own_code_fails_in_one_line
 from icrl.progress import clock
+from icrl.stored_family import Consent
+from icrl.stored_family import add_arguments as add_family_consent
 from icrl.train.config import TrainConfig
 from icrl.train.launch import (
     FAILURES,
@@ -41,6 +43,9 @@ def train(
     dry_run: bool = False,
     launch: str | None = None,
     num_processes: int | None = None,
+    trust_code: bool = False,
+    family: str | None = None,
+    accept_changed_family: bool = False,
     **overrides: Any,
 ) -> Path:
     """Trains a model on a dataset and writes a run folder, whose `model/` comes last.
@@ -54,6 +59,9 @@ def train(
         launch: "cpu", "ddp", "zero1", "zero2", "zero3", "fsdp2" or a config file of `accelerate launch`; None is this
             process, on its GPU where there is one, or what the launcher that started this process makes of it.
         num_processes: how many processes the launch starts; None is one per GPU, or what the launch says.
+        trust_code: run the code of the family where it came with the data, for the in-context return curves.
+        family: where the family is now, `path/file.py:Class`: your own code.
+        accept_changed_family: go on though the family does not do what it did.
         overrides: dotted keys of the config, as in `**{"train.steps": 2000}`.
 
     Returns:
@@ -76,13 +84,16 @@ def train(
     from icrl.train.runs import Plan, check_folder, check_space, describe
 
     processes = count_processes(launched, num_processes) if launched and started_here else None
-    plan = Plan.of(config, data, out, processes or 1)
+    consent = Consent(trust_code, family, accept_changed_family)
+    plan = Plan.of(config, data, out, processes or 1, consent)
     if plan.longest < config.model.context_length and started_here:
         print(
             f"icrl: the longest history has {plan.longest} transitions: of a context of {config.model.context_length} "
             f"the places after that are never trained; --model.context_length {plan.longest} leaves them out",
             file=sys.stderr,
         )
+    if plan.note and started_here:
+        print(f"icrl: {plan.note}", file=sys.stderr)
     state = check_folder(plan, resume)
     if state == "complete":
         print(f"{out} is complete: {out / 'model'}")
@@ -101,6 +112,7 @@ def train(
             save_config(config, Path(folder) / "config.yaml")
             arguments = ["--config", str(Path(folder) / "config.yaml"), "--data", str(data), "--out", str(out)]
             arguments += ["--launch", launch, "--num-processes", str(processes), *(["--resume"] if resume else [])]
+            arguments += consent.arguments()
             start(launched, processes, arguments, Path(folder))
         return out
 
@@ -224,6 +236,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dry-run", action="store_true", help="print what would be done, and write nothing")
     parser.add_argument("--launch", metavar="NAME|FILE", help="cpu, ddp, zero1, zero2, zero3, fsdp2, or a YAML file")
     parser.add_argument("--num-processes", type=int, metavar="N", help="processes that the launch starts")
+    add_family_consent(parser)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -238,6 +251,9 @@ def main(argv: Sequence[str]) -> int:
             dry_run=arguments.dry_run,
             launch=arguments.launch,
             num_processes=arguments.num_processes,
+            trust_code=arguments.trust_code,
+            family=arguments.family,
+            accept_changed_family=arguments.accept_changed_family,
         )
     except ChildError as error:
         return error.code  # its message is on the screen already

@@ -15,15 +15,17 @@ from torch import Tensor, nn
 from transformers.utils import logging
 
 from icrl.config import config_to_dict, first_difference, save_config
-from icrl.errors import CheckpointError, DatasetError, UsageError
+from icrl.envs import FAMILIES, MissingExtra
+from icrl.errors import CheckpointError, DatasetError, UntrustedCode, UsageError
 from icrl.files import commit, size_in_words
 from icrl.folders import CHECKPOINT_FOLDER, CONFIG_FILE, MODEL_FOLDER, State, check_out
 from icrl.models.config import InContextConfig
 from icrl.models.methods import METHODS
 from icrl.models.transformer import InContextTransformer
-from icrl.provenance import PROVENANCE_FILE, read_provenance, write_provenance
+from icrl.provenance import PROVENANCE_FILE, Provenance, read_provenance, write_provenance
 from icrl.ranges import measure
 from icrl.store import HistoryStore
+from icrl.stored_family import Consent, StoredFamily, moved, stored_family
 from icrl.tasks import TaskFamily
 from icrl.train import checkpoints
 from icrl.train.config import PretrainOptions, TrainConfig, lasting
@@ -42,7 +44,12 @@ class Plan:
     config: TrainConfig
     out: Path
     store: HistoryStore
-    family: TaskFamily
+    family: TaskFamily | None
+    """For the in-context return curves; None where there are to be none."""
+    note: str | None
+    """What there is to be said of it: that it is left out, or that it has changed."""
+    provenance: Provenance
+    """Of the data, as the run keeps it."""
     windows: WindowReader
     """Of the histories that are trained on."""
     held_out: WindowReader | None
@@ -56,7 +63,9 @@ class Plan:
         return int(self.store.lengths.max())
 
     @classmethod
-    def of(cls, config: TrainConfig, data: Path, out: Path, num_processes: int) -> "Plan":
+    def of(
+        cls, config: TrainConfig, data: Path, out: Path, num_processes: int, consent: Consent | None = None
+    ) -> "Plan":
         """Reads the data and checks that it and the config go together.
 
         Raises:
@@ -67,12 +76,13 @@ class Plan:
         store = HistoryStore.open(data)
         if not len(store):
             raise DatasetError(f"{data} has no histories: generate some with `icrl generate`")
-        provenance = store.provenance
+        provenance, consent = store.provenance, consent or Consent()
         if config.train.label_smoothing and provenance.action_space["kind"] == "box":
             raise UsageError(
                 f"train.label_smoothing is {config.train.label_smoothing}, and {provenance.family} has continuous "
                 "actions: there are no labels to spread it over; set it to 0"
             )
+        stored, note = _curve_family(config, store, consent)
         known, held_out = split_histories(len(store), config.train.validation_fraction)
         length = config.model.context_length
         # A run keeps the scales that it began with; one that is older than scales goes on without.
@@ -89,12 +99,37 @@ class Plan:
             config=config,
             out=out,
             store=store,
-            family=provenance.make_family(),
+            family=stored.family if stored else None,
+            note=note,
+            provenance=moved(provenance, data, out, stored, consent),
             windows=WindowReader(store, known, length, model_config.maps),
             held_out=WindowReader(store, held_out, length, model_config.maps) if len(held_out) else None,
             model_config=model_config,
             num_processes=num_processes,
         )
+
+
+def _curve_family(
+    config: TrainConfig, store: HistoryStore, consent: Consent
+) -> tuple[StoredFamily | None, str | None]:
+    """The family whose environments the curves step; or None, and why, where its code is not trusted.
+
+    Training itself needs no family: without curves none is made but a built-in one, whose version is checked.
+    """
+    name = store.provenance.family
+    wanted = config.train.evaluate_every > 0 or consent.family is not None
+    if not wanted and not FAMILIES.is_built_in(name):
+        return None, None
+    try:
+        stored = stored_family(store.path, store.provenance, store.split, consent)
+        changed = f"{stored.place} has changed since the data were recorded: {stored.changed}"
+        return stored, changed if stored.changed else None
+    except UntrustedCode as error:
+        return None, f"the in-context return curves are left out: {error}"
+    except MissingExtra:
+        if wanted:
+            raise
+        return None, None
 
 
 def check_space(plan: Plan) -> None:
@@ -127,7 +162,7 @@ def describe(plan: Plan) -> str:
     kept = min(options.keep_checkpoints, math.ceil(options.steps / max(options.checkpoint_every, 1)))
     lines = [
         f"model        {parameters:,} parameters",
-        f"data         {plan.store.path}: {plan.store.num_transitions:,} transitions of {plan.family.label}, "
+        f"data         {plan.store.path}: {plan.store.num_transitions:,} transitions of {plan.provenance.label}, "
         f"{len(plan.windows.histories):,} histories to train on, {held:,} for the validation loss",
         f"windows      {windows:,} of {length} transitions",
         f"training     {options.steps:,} steps of {options.batch_size} windows on {plan.num_processes} "
@@ -164,7 +199,7 @@ def check_folder(plan: Plan, resume: bool) -> State:
             f"{out} was made from another config: {difference}; give the first value again, or another --out"
         )
     if (out / PROVENANCE_FILE).is_file():
-        then, now = (vars(provenance) for provenance in (read_provenance(out), plan.store.provenance))
+        then, now = (provenance.identity() for provenance in (read_provenance(out), plan.provenance))
         if difference := first_difference(then, now):
             raise UsageError(
                 f"{out} was trained on other data: {difference}; give the first --data again, or another --out"
@@ -196,7 +231,7 @@ def locked(folder: Path) -> Iterator[None]:
 def begin_folder(plan: Plan) -> None:
     """Writes what a run is made from; the config first, which makes the folder a run."""
     save_config(plan.config, plan.out / CONFIG_FILE)
-    write_provenance(plan.out, plan.store.provenance, plan.store.split)
+    write_provenance(plan.out, plan.provenance, plan.store.split)
 
 
 def open_log(plan: Plan) -> MetricsLog:
