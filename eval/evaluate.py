@@ -4,7 +4,6 @@
 and the measures; 5. the files, `summary.json` last: a folder without it is not a whole evaluation.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -16,6 +15,7 @@ import numpy as np
 from gymnasium.spaces import Box
 
 from icrl.config import config_to_dict, first_difference, load_config, parse_command, save_config
+from icrl.digests import DIGESTS_FILE, check_digests, digest_of, digest_of_text, read_digests
 from icrl.envs.episodes import policy_history, uniform_policy
 from icrl.envs.measured import check_anchors
 from icrl.envs.pool import factory_to_tell, make_pooled
@@ -27,11 +27,12 @@ from icrl.eval.measures import comparable, has_regret, pull_regret
 from icrl.eval.references import check_source_learner, run_source
 from icrl.eval.rollout import Agent, Lane, Rollout, rollout
 from icrl.eval.summary import Evaluation, in_seeds, make_summary
-from icrl.files import whole_file, write_json
+from icrl.files import json_text, whole_file, write_json
 from icrl.folders import CONFIG_FILE, SCORES_FILE, SUMMARY_FILE, check_out, check_source
 from icrl.history import LearningHistory
 from icrl.progress import progress
-from icrl.provenance import PROVENANCE_FILE, Provenance, read_provenance, read_split
+from icrl.provenance import PROVENANCE_FILE, Provenance, check_run_files, read_provenance, read_split
+from icrl.schema import Fault, fields_of, read_json, text
 from icrl.stored_family import Consent, StoredFamily, stored_family
 from icrl.stored_family import add_arguments as add_family_consent
 from icrl.tasks import SPLIT_NAMES, Anchors, Task, TaskFamily
@@ -81,6 +82,7 @@ def evaluate(
 
     # 1. The run.
     check_source(run, "run")
+    check_run_files(run)
     provenance = read_provenance(run)
     stored = stored_family(run, provenance, read_split(run), Consent(trust_code, family, accept_changed_family))
     family = stored.family
@@ -175,7 +177,7 @@ def _load(run: Path, config: EvaluateConfig, provenance: Provenance) -> tuple[Ag
         ) from None
     agent = load_agent(run, device=config.device, greedy=config.action == "greedy")
     options = agent.model.config
-    for what in ("observation_space", "action_space"):
+    for what in ("observation_space", "action_space", "horizon"):
         if getattr(options, what) != getattr(provenance, what):
             raise CheckpointError(
                 f"the model in {run} has {what} {getattr(options, what)}, its {PROVENANCE_FILE} says "
@@ -196,12 +198,12 @@ def _finished(out: Path, config: EvaluateConfig, model: dict[str, Any], resume: 
     if check_out(out, "evaluation", resume) != "complete":
         return None
     try:
-        summary = json.loads((out / SUMMARY_FILE).read_text())
-        digest = summary["model"]["sha256"]
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError):
-        raise UsageError(
-            f"{out / SUMMARY_FILE} is not one of ours, or damaged: give another --out, or remove it"
-        ) from None
+        check_digests(out, read_digests(out) or {})
+        summary = read_json(out / SUMMARY_FILE)
+        fields_of({"result": text, "model": fields_of({"sha256": text})})(summary, SUMMARY_FILE)
+    except Fault as fault:
+        raise UsageError(f"{out} is damaged ({fault}): give another --out, or remove it") from None
+    digest = summary["model"]["sha256"]
     before = load_config(EvaluateConfig, out / CONFIG_FILE)
     # The same numbers come from any number of processes.
     then, now = (config_to_dict(replace(c, workers=1)) for c in (before, config))
@@ -229,7 +231,7 @@ def _plan(
         "prompt": config.prompt,
         "source": provenance.learner if config.source else None,
         "source_env_steps_at_most": lanes * provenance.episodes * family.horizon if config.source else 0,
-        "files": [CONFIG_FILE, SCORES_FILE, *CURVE_FILES, REPORT_FILE, SUMMARY_FILE],
+        "files": [CONFIG_FILE, SCORES_FILE, *CURVE_FILES, REPORT_FILE, DIGESTS_FILE, SUMMARY_FILE],
     }
     source = f", and {provenance.learner} for {provenance.episodes:,} episodes on each" if config.source else ""
     _say(
@@ -336,6 +338,9 @@ def _write(evaluation: Evaluation, summary: dict[str, Any], run: Path, out: Path
     save_config(evaluation.config, out / CONFIG_FILE)
     _write_scores(evaluation, out / SCORES_FILE)
     write_report(evaluation, summary, run, out)
+    # The digests come before what they are also of: the summary is what makes the folder whole.
+    digests = {name: digest_of(out / name) for name in (CONFIG_FILE, SCORES_FILE, *CURVE_FILES, REPORT_FILE)}
+    write_json(out / DIGESTS_FILE, {**digests, SUMMARY_FILE: digest_of_text(json_text(summary))})
     write_json(out / SUMMARY_FILE, summary)
 
 

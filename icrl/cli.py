@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import Any, NoReturn
 
 from icrl.errors import IcrlError, UsageError, did_you_mean
+from icrl.memory import memory_fails_in_one_line
 from icrl.own_code import own_code_fails_in_one_line
 from icrl.spelling import as_spelled
 
@@ -26,8 +27,11 @@ COMMANDS = {
 }
 
 
-FULL = (errno.ENOSPC, errno.EDQUOT)
-BARRED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EISDIR)
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+BARRED = (
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP,
+    errno.ENAMETOOLONG, errno.EIO, errno.ENXIO,
+)  # fmt: skip
 """Errors of the system that a user can mend: a disk that is full, a path that is closed to them or not there."""
 
 
@@ -86,7 +90,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run_main(main_function: Callable[[Sequence[str]], int | None], argv: Sequence[str] | None = None) -> int:
     """Runs a command's main; what a user can mend becomes one line on stderr and an exit code, not a traceback."""
     try:
-        with own_code_fails_in_one_line():
+        with memory_fails_in_one_line(), own_code_fails_in_one_line():
             return main_function(list(sys.argv[1:] if argv is None else argv)) or 0
     except UsageError as error:
         print(f"icrl: {error}", file=sys.stderr)

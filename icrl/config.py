@@ -122,12 +122,14 @@ def _read_source(config_class: type, source: str | Path | None) -> dict[str, Any
         text = preset.read_text()
     else:
         try:
-            text = path.read_text()
+            text = path.read_text(encoding="utf-8")
         except OSError as error:
             raise UsageError(f"config {path} cannot be read ({error.strerror}): expected a YAML file") from None
+        except UnicodeDecodeError as error:
+            raise UsageError(f"config {path} is not UTF-8 text ({error}): expected a YAML file") from None
     try:
         values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise UsageError(f"config {source} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values or {}, dict):
         raise UsageError(f"config {source} holds a {type(values).__name__}: expected keys and values")

@@ -5,11 +5,10 @@ A folder's `digests.json` holds them by name; a dataset and a checkpoint keep th
 
 import hashlib
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from icrl.files import write_json
 from icrl.schema import Fault, fields_of, integer, map_of, read_json, text
 
 DIGESTS_FILE = "digests.json"
@@ -52,13 +51,10 @@ def digest_of(path: Path) -> dict[str, Any]:
         return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
 
 
-def digests_of(folder: Path, names: Iterable[str]) -> dict[str, dict[str, Any]]:
-    return {name: digest_of(folder / name) for name in names}
-
-
-def write_digests(folder: Path, names: Iterable[str]) -> None:
-    """Writes the folder's `digests.json`."""
-    write_json(folder / DIGESTS_FILE, digests_of(folder, names))
+def digest_of_text(content: str) -> dict[str, Any]:
+    """Of a file that is still to be written."""
+    data = content.encode()
+    return {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
 
 
 def read_digests(folder: Path) -> Digests | None:

@@ -35,6 +35,10 @@ class CheckpointError(IcrlError):
     """A run or checkpoint that is missing, half-written or damaged."""
 
 
+class SizeError(IcrlError):
+    """Something that does not fit into this machine's memory."""
+
+
 class TrainingError(IcrlError):
     """A training that has come to nothing."""
 

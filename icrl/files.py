@@ -76,9 +76,14 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
+def json_text(value: Any) -> str:
+    """`value` as indented JSON; refuses NaN, which is not JSON."""
+    return json.dumps(value, indent=2, allow_nan=False) + "\n"
+
+
 def write_json(path: Path, value: Any) -> None:
-    """`value` as indented JSON, written atomically; refuses NaN, which is not JSON."""
-    write_atomically(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+    """`value` as `json_text`, written atomically."""
+    write_atomically(path, json_text(value))
 
 
 def check_writable(out: Path) -> None:

@@ -14,6 +14,7 @@ from icrl.files import check_writable
 CONFIG_FILE = "config.yaml"
 STATE_FILE, INFO_FILE = "state.json", "dataset_info.json"
 MODEL_FOLDER, CHECKPOINT_FOLDER, METRICS_FILE = "model", "checkpoints", "metrics.jsonl"
+WEIGHTS_FILE = "model.safetensors"
 SUMMARY_FILE, SCORES_FILE = "summary.json", "scores.parquet"
 
 Kind = Literal["missing", "file", "empty", "dataset", "run", "evaluation", "model", "other"]
@@ -59,7 +60,7 @@ def look(path: Path) -> Folder:
         kind = "dataset"
     elif names & {SUMMARY_FILE, SCORES_FILE}:
         kind = "evaluation"
-    elif {"config.json", "model.safetensors"} <= names:
+    elif {"config.json", WEIGHTS_FILE} <= names:
         kind = "model"
     else:
         keys = _config_keys(path / CONFIG_FILE)

@@ -9,8 +9,10 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from icrl.errors import DatasetError, IcrlError, UsageError
+from icrl.digests import check_digests, read_digests
+from icrl.errors import CheckpointError, DatasetError, IcrlError, UsageError
 from icrl.files import whole_file, write_json
+from icrl.folders import MODEL_FOLDER
 from icrl.schema import Fault, anything, fields_of, integer, map_of, optional, read_json, shown, text
 from icrl.spaces import space_from_dict
 from icrl.tasks import SPLIT_NAMES, Split, Task
@@ -203,3 +205,13 @@ def read_split(folder: Path) -> Split:
         raise DatasetError(
             f"{path} is missing or damaged ({reason}): restore it, or generate the data again"
         ) from None
+
+
+def check_run_files(run: Path) -> None:
+    """Raises CheckpointError where a run's provenance or tasks are not what its model was trained with."""
+    folder = run / MODEL_FOLDER
+    try:
+        digests = read_digests(folder) or {}
+        check_digests(run, {name: of for name, of in digests.items() if name in (PROVENANCE_FILE, TASKS_FILE)})
+    except Fault as fault:
+        raise CheckpointError(f"{run} is damaged ({fault}): restore it, or train again") from None

@@ -3,16 +3,13 @@
 Shape suffixes: N lanes, T transitions, A actions.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from safetensors import SafetensorError
-from transformers.utils import logging
 
 from icrl.errors import CheckpointError, UsageError
 from icrl.folders import MODEL_FOLDER, check_source
@@ -21,6 +18,7 @@ from icrl.lanes import rising
 from icrl.models.actions import distribution_of
 from icrl.models.cache import Context, window_start
 from icrl.models.methods import METHODS
+from icrl.models.saved import read_model
 from icrl.models.tokens import Tokens
 from icrl.models.transformer import InContextTransformer
 from icrl.seeding import Streams, stream_keys
@@ -200,20 +198,6 @@ class InContextAgent:
         self._checked(prompt.observations)
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the progress bar and the report that transformers writes while it loads: `load_agent` has its own."""
-    was_on, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if was_on:
-            logging.enable_progress_bar()
-
-
 def load_agent(path: str | Path, device: str = "cpu", greedy: bool = False) -> InContextAgent:
     """The agent of a finished run.
 
@@ -233,16 +217,4 @@ def load_agent(path: str | Path, device: str = "cpu", greedy: bool = False) -> I
                 f"{path} has no model/config.json: training has not finished; continue with `icrl train --resume`"
             )
         raise CheckpointError(f"{path} has no model/config.json and no config.json: expected a run or a model folder")
-    try:
-        with _quiet():
-            model, info = InContextTransformer.from_pretrained(folder, local_files_only=True, output_loading_info=True)
-        # transformers replaces missing weights by random ones and goes on.
-        wrong = [name for kind in ("missing_keys", "unexpected_keys", "mismatched_keys") for name in info[kind]]
-        if wrong:
-            raise ValueError(f"its weights are not those of its config.json: {wrong[0]}")
-    except (OSError, ValueError, RuntimeError, TypeError, KeyError, SafetensorError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise CheckpointError(
-            f"{folder} holds no model that this release can load ({reason}); train again, or restore the folder"
-        ) from error
-    return InContextAgent(model.to(device), greedy=greedy)
+    return InContextAgent(read_model(folder).to(device), greedy=greedy)

@@ -8,6 +8,7 @@ from transformers import AutoConfig, PreTrainedConfig
 from icrl.errors import UsageError, did_you_mean
 from icrl.models.options import ModelOptions
 from icrl.ranges import Scales
+from icrl.spaces import space_from_dict
 
 # What transformers itself writes into a config.json or passes along while it loads one.
 _FROM_TRANSFORMERS = {
@@ -64,9 +65,11 @@ class InContextConfig(PreTrainedConfig):
                     f"expected {', '.join(sorted(known - {field.name for field in fields(PreTrainedConfig)}))}"
                 )
         _ = self.options  # validates
+        if isinstance(self.horizon, bool) or not isinstance(self.horizon, int) or self.horizon < 1:
+            raise UsageError(f"horizon is {self.horizon!r}: expected the largest number of steps in an episode")
+        for space in (self.observation_space, self.action_space):
+            space_from_dict(space)
         _ = self.maps
-        if self.horizon < 1:
-            raise UsageError(f"horizon is {self.horizon}: expected the largest number of steps in an episode")
         if self.action_space.get("kind") not in ("discrete", "box"):
             raise UsageError(f"action space {self.action_space} is not supported: expected Discrete or Box actions")
         super().__post_init__(**kwargs)

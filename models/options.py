@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from icrl.errors import UsageError, did_you_mean
 
 MLPS = ("relu2", "swiglu")
+LARGEST = {"n_layer": 1000, "n_head": 1000, "width": 100_000, "context_length": 1_000_000}
+"""Far beyond what is trained: a number above is a slip, and would end in a machine without memory."""
 
 
 @dataclass(frozen=True)
@@ -39,15 +41,18 @@ class ModelOptions:
     def __post_init__(self) -> None:
         for name in ("n_layer", "n_head", "width", "context_length"):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise UsageError(f"model.{name} is {value!r}: expected an integer of at least 1")
+            if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= LARGEST[name]:
+                raise UsageError(f"model.{name} is {value!r}: expected an integer from 1 to {LARGEST[name]:,}")
         if self.width % (2 * self.n_head):
             raise UsageError(
                 f"model.width {self.width} does not divide into {self.n_head} heads of even width: "
                 f"choose a multiple of {2 * self.n_head}"
             )
-        if self.mlp_ratio <= 0:
-            raise UsageError(f"model.mlp_ratio is {self.mlp_ratio}: expected a number above 0")
+        if not 1 <= self.mlp_ratio * self.width <= LARGEST["width"]:
+            raise UsageError(
+                f"model.mlp_ratio is {self.mlp_ratio}: expected hidden channels, width × mlp_ratio, from 1 to "
+                f"{LARGEST['width']:,}"
+            )
         if self.mlp not in MLPS:
             hint = did_you_mean(str(self.mlp), MLPS)
             raise UsageError(f"unknown model.mlp {self.mlp!r}{hint}; choose from {', '.join(MLPS)}")

@@ -73,7 +73,8 @@ def test_files_and_numbers(room, tmp_path, capsys):
     out = tmp_path / "eval"
     summary = evaluate(room[0], out, **QUICK)
     assert sorted(path.name for path in out.iterdir()) == [
-        "adaptation_curve.png", "adaptation_curve.svg", "config.yaml", "report.html", "scores.parquet", "summary.json",
+        "adaptation_curve.png", "adaptation_curve.svg", "config.yaml", "digests.json", "report.html", "scores.parquet",
+        "summary.json",
     ]  # fmt: skip
     assert json.loads((out / "summary.json").read_text()) == summary
     scores = pq.read_table(out / "scores.parquet").to_pandas()

@@ -11,6 +11,7 @@ from icrl.errors import CheckpointError, UsageError
 from icrl.models.agent import load_agent
 from icrl.models.config import InContextConfig
 from icrl.models.options import ModelOptions
+from icrl.models.saved import sign_model
 from icrl.models.transformer import InContextTransformer
 
 
@@ -133,3 +134,37 @@ def test_load_agent_refuses_weights_of_another_size(folder):
         (path / "config.json").write_text(json.dumps(config | change))
         with pytest.raises(CheckpointError, match="holds no model"):
             load_agent(path)
+
+
+def test_files_of_two_models_do_not_pass_for_one(folder, tmp_path):
+    """Kills: a config of another model, which fits in every shape, or another's weights, taken without a word."""
+    import shutil
+
+    path, _ = folder
+    (tmp_path / "provenance.json").write_text("{}")
+    (tmp_path / "tasks.parquet").write_text("")
+    sign_model(path, tmp_path)
+    load_agent(path)
+    other = shutil.copytree(path, tmp_path / "other")
+    for name, change in (("config.json", b"\n"), ("model.safetensors", b"")):
+        content = (path / name).read_bytes()
+        (other / name).write_bytes(content[:-1] + bytes([content[-1] ^ 1]) + change)
+        with pytest.raises(CheckpointError, match=f"{name} "):
+            load_agent(other)
+        (other / name).write_bytes(content)
+    load_agent(other)
+    for text in ("[]", "{", '{"config.json": 3}', '{"config.json": {"bytes": -1, "sha256": ""}}'):
+        (other / "digests.json").write_text(text)
+        with pytest.raises(CheckpointError, match=r"digests.json is damaged"):
+            load_agent(other)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_weights_that_are_not_finite_are_named(folder, value):
+    """Kills: a model of NaN that acts, badly."""
+    path, model = folder
+    with torch.no_grad():
+        model.blocks[-1].mlp.down.weight[0, 0] = value
+    model.save_pretrained(path)
+    with pytest.raises(CheckpointError, match=r"blocks\.\d+\.mlp\.down\.weight have values that are not finite"):
+        load_agent(path)

@@ -76,10 +76,10 @@ def read_launch(name: str) -> Launch:
             hint = did_you_mean(name, LAUNCHES)
             raise UsageError(f"unknown launch {name!r}{hint}: expected {', '.join(LAUNCHES)}, or a YAML file")
     try:
-        values = yaml.safe_load(path.read_text())
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"launch file {path} cannot be read ({error.strerror}): expected a YAML file") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise UsageError(f"launch file {path} is not valid YAML: {' '.join(str(error).split())}") from None
     values = values if isinstance(values, dict) else {}
     kind = str(values.get("distributed_type", "NO"))

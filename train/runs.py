@@ -2,6 +2,7 @@
 
 import fcntl
 import math
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,11 +17,12 @@ from transformers.utils import logging
 
 from icrl.config import config_to_dict, first_difference, save_config
 from icrl.envs import FAMILIES, MissingExtra
-from icrl.errors import CheckpointError, DatasetError, UntrustedCode, UsageError
+from icrl.errors import CheckpointError, DatasetError, SizeError, UntrustedCode, UsageError
 from icrl.files import commit, size_in_words
 from icrl.folders import CHECKPOINT_FOLDER, CONFIG_FILE, MODEL_FOLDER, State, check_out
 from icrl.models.config import InContextConfig
 from icrl.models.methods import METHODS
+from icrl.models.saved import sign_model
 from icrl.models.transformer import InContextTransformer
 from icrl.provenance import PROVENANCE_FILE, Provenance, read_provenance, write_provenance
 from icrl.ranges import measure
@@ -77,6 +79,7 @@ class Plan:
         if not len(store):
             raise DatasetError(f"{data} has no histories: generate some with `icrl generate`")
         provenance, consent = store.provenance, consent or Consent()
+        _check_memory(config, provenance.horizon)
         if config.train.label_smoothing and provenance.action_space["kind"] == "box":
             raise UsageError(
                 f"train.label_smoothing is {config.train.label_smoothing}, and {provenance.family} has continuous "
@@ -150,6 +153,18 @@ def check_space(plan: Plan) -> None:
 def _parameters(plan: Plan) -> int:
     with torch.device("meta"):
         return sum(p.numel() for p in InContextTransformer(plan.model_config).parameters())
+
+
+def _check_memory(config: TrainConfig, horizon: int) -> None:
+    """Raises SizeError where the weights, their gradient and the optimiser's two moments cannot be held."""
+    model = config.model
+    weights = model.width * (model.n_layer * (4 + 2 * model.mlp_ratio) * model.width + horizon)
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if 16 * weights > memory:
+        raise SizeError(
+            f"a model of some {weights:,.0f} weights takes {16 * weights / 1e9:,.0f} GB to train, this machine has "
+            f"{memory / 1e9:,.0f} GB: lower model.width, model.n_layer or model.mlp_ratio"
+        )
 
 
 def describe(plan: Plan) -> str:
@@ -271,5 +286,6 @@ def save_model(accelerator: Any, model: nn.Module, bare: InContextTransformer, o
         logging.disable_progress_bar()
         bare.config.dtype = torch.float32
         bare.save_pretrained(temporary, state_dict=weights)
+        sign_model(temporary, out)
         commit(temporary, out / MODEL_FOLDER)
     accelerator.wait_for_everyone()

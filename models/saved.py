@@ -1,0 +1,82 @@
+"""Reads a saved model, checked: its digests, its config, the names and shapes of its weights, and their values."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from transformers.utils import logging
+
+from icrl.digests import DIGESTS_FILE, check_digests, digest_of, read_digests
+from icrl.errors import CheckpointError
+from icrl.files import write_json
+from icrl.folders import WEIGHTS_FILE
+from icrl.models.config import InContextConfig
+from icrl.models.transformer import InContextTransformer
+from icrl.provenance import PROVENANCE_FILE, TASKS_FILE
+from icrl.schema import Fault, anything, map_of, read_json
+
+MODEL_FILES = ("config.json", WEIGHTS_FILE)
+
+
+def read_model(folder: Path) -> InContextTransformer:
+    """The model in a folder with `config.json` and `model.safetensors`.
+
+    Raises:
+        CheckpointError: where there is no whole model, or its files are not of one model.
+    """
+    try:
+        if (digests := read_digests(folder)) is not None:
+            check_digests(folder, {name: of for name, of in digests.items() if name in MODEL_FILES})
+        map_of(anything)(read_json(folder / "config.json"), "config.json")
+        with _quiet():
+            _check_shapes(InContextConfig.from_pretrained(folder, local_files_only=True), folder / WEIGHTS_FILE)
+            model = InContextTransformer.from_pretrained(folder, local_files_only=True, use_safetensors=True)
+        _check_finite(model)
+    except (OSError, ValueError, RuntimeError, TypeError, KeyError, AttributeError, SafetensorError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise CheckpointError(
+            f"{folder} holds no model that this release can load ({reason}); train again, or restore the folder"
+        ) from error
+    return model
+
+
+def sign_model(folder: Path, run: Path) -> None:
+    """Writes the digests of a saved model, and of what its run says of its data, into the model's folder."""
+    names = {**dict.fromkeys(MODEL_FILES, folder), **dict.fromkeys((PROVENANCE_FILE, TASKS_FILE), run)}
+    write_json(folder / DIGESTS_FILE, {name: digest_of(of / name) for name, of in names.items()})
+
+
+def _check_shapes(config: InContextConfig, weights: Path) -> None:
+    """Raises Fault where the weights are those of another config; transformers takes random ones for what misfits."""
+    with torch.device("meta"):
+        expected = {name: list(value.shape) for name, value in InContextTransformer(config).state_dict().items()}
+    with safe_open(weights, "pt") as file:
+        found = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
+    for name in sorted(expected.keys() | found.keys()):
+        if expected.get(name) != found.get(name):
+            raise Fault(
+                f"its weights are not those of its config.json: {name} has the shape {found.get(name)}, expected "
+                f"{expected.get(name)}"
+            )
+
+
+def _check_finite(model: InContextTransformer) -> None:
+    for name, value in model.state_dict().items():
+        if not bool(torch.isfinite(value).all()):
+            raise Fault(f"its weights {name} have values that are not finite")
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the progress bar and the report that transformers writes while it loads: what is wrong is told here."""
+    was_on, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if was_on:
+            logging.enable_progress_bar()
