@@ -260,6 +260,7 @@ def _made(e: Evaluation, summary: dict[str, Any], run: Path) -> str:
     versions = " · ".join(f"{name} {_version(name)}" for name in ("icrl", "torch", "transformers", "numpy"))
     facts = [
         ("Task family", f"{e.family.label}: {family}. Source: {e.family.source}"),
+        *([("Changed", f"{e.changed_family}, since the data were recorded; accepted")] if e.changed_family else []),
         ("Split", f"{c.split}, of split seed {p.split_seed}; histories were recorded on the {p.recorded_split} tasks"),
         ("Training data", f"{p.histories_per_task} histories per task of {p.learner} ({options}), {p.episodes:,} "
                           f"{_unit(e)}s each, {kept}; seed {p.seed}"),
