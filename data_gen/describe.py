@@ -33,6 +33,8 @@ class Description:
     """Shape `(K,)`: mean return of each of them, over histories."""
     quartiles: NDArray[np.float64]
     """Shape `(2, K)`: the first and third quartile of the histories' returns."""
+    success: NDArray[np.float64] | None
+    """Shape `(K,)`: the share of histories in which each of them succeeded; None where nobody tells."""
     random: float
     """The uniform policy's expected return of an episode, a mean over the recorded tasks."""
     optimum: float
@@ -61,9 +63,9 @@ def inspect(
     """
     store = HistoryStore.open(path)
     provenance = store.provenance
-    returns = _check(store, full)
+    returns, success = _check(store, full)
     known = known_anchors(store, Consent(trust_code, family))
-    description = _describe(store, known, returns)
+    description = _describe(store, known, returns, success)
     picture = Path(picture) if picture else store.path / PICTURE_FILE
 
     sizes = ", ".join(f"{len(store.split.named(name)):,} {name}" for name in store.split.names)
@@ -82,6 +84,8 @@ def inspect(
     marks = sorted({round(share * (len(curve) - 1)) for share in (0, 0.25, 0.5, 0.75, 1)})
     print("  returns      " + ", ".join(f"{curve[k]:.2f} in episode {numbers[k]:,}" for k in marks))
     print(f"               {known.in_words()}")
+    if (rate := description.success) is not None:
+        print("  success      " + ", ".join(f"{rate[k]:.0%} in episode {numbers[k]:,}" for k in marks))
     table, words = ranges_in_words(store)
     for label, lines in (("numbers", table), ("look at", words)):
         for place, line in enumerate(lines):
@@ -116,11 +120,13 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def _check(store: HistoryStore, full: bool) -> NDArray[np.float64]:
-    """Checks spaces, tasks and every history, row by row; returns the episodes' returns `(num_histories, K)`."""
+def _check(store: HistoryStore, full: bool) -> tuple[NDArray[np.float64], NDArray[np.bool_] | None]:
+    """Checks spaces, tasks and every history, row by row; returns the episodes' returns `(num_histories, K)`, and
+    whether they succeeded where that is told."""
     provenance = store.provenance
     check_store(store, full)
     returns = np.empty((len(store), -(-provenance.episodes // provenance.keep_every)))
+    success: list[NDArray[np.bool_]] = []
     for index in range(len(store)):
         try:
             history = store.history(index)
@@ -132,16 +138,21 @@ def _check(store: HistoryStore, full: bool) -> NDArray[np.float64]:
                 "generate the data again"
             )
         returns[index] = finished
-    return returns
+        if history.success is not None:
+            success.append(history.success)
+    return returns, np.stack(success) if success else None
 
 
-def _describe(store: HistoryStore, known: KnownAnchors, returns: NDArray[np.float64]) -> Description:
+def _describe(
+    store: HistoryStore, known: KnownAnchors, returns: NDArray[np.float64], success: NDArray[np.bool_] | None
+) -> Description:
     return Description(
         histories=len(store),
         transitions=store.num_transitions,
         episode_numbers=np.arange(returns.shape[1]) * store.provenance.keep_every,
         learning_curve=returns.mean(axis=0),
         quartiles=np.quantile(returns, [0.25, 0.75], axis=0),
+        success=None if success is None else success.mean(axis=0),
         random=known.random,
         optimum=known.optimum,
     )

@@ -230,6 +230,7 @@ def _record_shard(shards: Shards, shard: int) -> tuple[int, dict[str, Any]]:
         keep_every=config.keep_every,
         seed=config.seed,
         index=index,
+        success=shards.success,
     )
     return shard, write_shard(shards.path(shard), columns)
 

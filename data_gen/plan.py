@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from icrl.behaviour import roll
 from icrl.envs import FAMILIES, make_family
 from icrl.envs.measured import check_anchors
 from icrl.envs.resolve import counts_from
@@ -22,6 +23,7 @@ from icrl.provenance import Provenance
 from icrl.spaces import space_from_dict, space_to_dict, storage_dtype
 from icrl.store_writer import LARGEST_LIST, shard_name
 from icrl.stored_family import about, relative
+from icrl.success import SUCCESS
 from icrl.tasks import Split, Task, TaskFamily
 
 if TYPE_CHECKING:
@@ -29,6 +31,10 @@ if TYPE_CHECKING:
 
 SHARD_BYTES = 1 << 30
 """A shard is recorded in memory: it has fewer histories than asked for where they could take more than this."""
+
+
+STEPS_TO_SUCCESS = 1000
+"""Steps in which an environment that tells success has done so, be it where an episode ends."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +46,8 @@ class Shards:
     num_tasks: int
     per_shard: int
     """Histories of each shard but the last."""
+    success: bool = False
+    """Whether the family tells success, which is then a column of every shard."""
 
     @property
     def num_histories(self) -> int:
@@ -162,9 +170,11 @@ def make_plan(config: "GenerateConfig", out: Path) -> Plan:
         raise UsageError(f"{error}; {family.name} could be recorded, but never be evaluated") from None
     root = counts_from(config.family) if FAMILIES.is_place(config.family) else None
     family = make_family(config.family, **config.family_options)
+    shards = replace(shards, success=_tells_success(family, tasks[0]))
     known = None if FAMILIES.is_built_in(config.family) else about(family, tasks)
     behaviour = take(family, split)
-    provenance = replace(provenance, family_from=relative(root, out), behaviour=behaviour, about=known)
+    extras = [SUCCESS] if shards.success else None
+    provenance = replace(provenance, extras=extras, family_from=relative(root, out), behaviour=behaviour, about=known)
     return Plan(shards, provenance, split, size)
 
 
@@ -197,6 +207,15 @@ def _check_writable(provenance: Provenance, split: Split) -> None:
                 "text, true or false, and lists and dicts of them"
             ) from None
     json.dumps(asdict(provenance), allow_nan=False)
+
+
+def _tells_success(family: TaskFamily, task: Task) -> bool:
+    """Whether the environments tell success by the end of an episode; they do so of every task or of none."""
+    steps = min(family.horizon, STEPS_TO_SUCCESS)
+    for some in sorted({min(2, steps), steps}):
+        if any(SUCCESS in info for info in roll(family, [task], some, keep=lambda seen: np.zeros(0)).infos):
+            return True
+    return False
 
 
 def _check_learner(shards: Shards, family: TaskFamily, tasks: Sequence[Task]) -> None:

@@ -26,6 +26,7 @@ def record(
     keep_every: int,
     seed: int,
     index: Sequence[int],
+    success: bool = False,
 ) -> HistoryColumns:
     """One history per lane: lane i learns `tasks[i]` from scratch, for `episodes` episodes.
 
@@ -33,10 +34,11 @@ def record(
         keep_every: episodes 0, k, 2k, … are recorded; the learner lives through all of them.
         seed, index: history number `index[i]` fixes every random number of lane i, of the learner and of the
             environment: the other lanes, and how many there are, do not matter.
+        success: also whether each episode succeeded.
     """
     index = np.asarray(index, np.int64)
     actor = make_learner(learner, learner_options, LearnerSetting(family, tasks, episodes, seed, index))
-    tape = Tape(family, np.arange(len(tasks)))
+    tape = Tape(family, np.arange(len(tasks)), success)
     with closing(family.make(tasks, seed, index)) as env:
         for step in lived(env, actor, episodes):
             tape.write(step, step.live & (step.episode % keep_every == 0))
@@ -64,6 +66,7 @@ def record_histories(
     keep_every: int = 1,
     seed: int = 0,
     index: Sequence[int] | None = None,
+    success: bool = False,
 ) -> list[LearningHistory]:
     """The same in memory, as one checked `LearningHistory` per lane; `index` defaults to 0 … N-1."""
     columns = record(
@@ -75,5 +78,6 @@ def record_histories(
         keep_every=keep_every,
         seed=seed,
         index=range(len(tasks)) if index is None else index,
+        success=success,
     )
     return list(histories(columns, tasks, learner))

@@ -35,6 +35,7 @@ from icrl.provenance import PROVENANCE_FILE, Provenance, check_run_files, read_p
 from icrl.schema import Fault, fields_of, read_json, text
 from icrl.stored_family import Consent, StoredFamily, stored_family
 from icrl.stored_family import add_arguments as add_family_consent
+from icrl.success import SUCCESS
 from icrl.tasks import SPLIT_NAMES, Anchors, Task, TaskFamily
 
 REPORT_FILE = "report.html"
@@ -319,7 +320,14 @@ def _measure(
     if config.source:
         with progress(f"{provenance.learner} on the same tasks", config.seeds * len(tasks), unit="lanes") as advance:
             source = run_source(
-                provenance, family, tasks, anchors, seeds=config.seeds, seed=config.seed, advance=advance
+                provenance,
+                family,
+                tasks,
+                anchors,
+                seeds=config.seeds,
+                seed=config.seed,
+                success=result.success is not None,
+                advance=advance,
             )
     draws = resample(config.seeds, len(tasks), config.bootstrap, config.seed)
     # The prior is that of the family's own tasks, and an agent with a prompt knows more.
@@ -350,15 +358,16 @@ def _write_scores(evaluation: Evaluation, path: Path) -> None:
     import pyarrow.parquet as pq
 
     seed, task, episode = (axis.ravel() for axis in np.indices(evaluation.returns.shape, np.int32))
-    table = pa.table(
-        {
-            "seed": seed,
-            "task_id": np.array([task.id for task in evaluation.tasks], np.int64)[task],
-            "episode": episode,
-            "return": evaluation.returns.ravel(),
-            "normalised": evaluation.normalised.ravel() if evaluation.anchors.known else [None] * seed.size,
-        }
-    )
+    columns = {
+        "seed": seed,
+        "task_id": np.array([task.id for task in evaluation.tasks], np.int64)[task],
+        "episode": episode,
+        "return": evaluation.returns.ravel(),
+        "normalised": evaluation.normalised.ravel() if evaluation.anchors.known else [None] * seed.size,
+    }
+    if evaluation.success is not None:
+        columns[SUCCESS] = evaluation.success.ravel()
+    table = pa.table(columns)
     with whole_file(path) as temporary:
         pq.write_table(table, temporary)
 

@@ -69,6 +69,13 @@ def summarise(returns: NDArray[np.float64], resamples: Resamples) -> dict[str, d
     return {name: describe(values, resamples) for name, values in measure(returns).items()}
 
 
+def summarise_success(success: NDArray[np.bool_], resamples: Resamples) -> dict[str, dict[str, float]]:
+    """Rates of success `(S, N, K)`, described: of the first episode, of the last five, and of lanes with any."""
+    rates = measure(success.astype(np.float64))
+    found = {name: rates[name] for name in ("zero_shot", "last5")} | {"any": success.any(axis=-1).astype(np.float64)}
+    return {name: describe(values, resamples) for name, values in found.items()}
+
+
 def has_regret(family: TaskFamily, anchors: Anchors) -> bool:
     """Whether an episode is a pull whose regret can be told."""
     return family.horizon == 1 and anchors.known

@@ -35,6 +35,8 @@ class SourceRun:
     """Shape `(S, N, E)`: all of its own episodes."""
     regret: NDArray[np.float64] | None
     """Shape `(S, N, E)`, where an episode is a single pull of arms whose best is known."""
+    success: NDArray[np.bool_] | None = None
+    """Shape `(S, N, E)`: whether each of its own episodes succeeded, where the environments tell."""
 
     @property
     def recorded(self) -> NDArray[np.float64]:
@@ -72,16 +74,20 @@ def run_source(
     *,
     seeds: int,
     seed: int,
+    success: bool = False,
     advance: Callable[[int], None] | None = None,
 ) -> SourceRun:
     """Runs the learner that the data came from, as it was recorded, `seeds` times on every task.
 
     Its random numbers are a function of `seed`, the seed's number and the task's id; they are not those of any
     recorded history.
+
+    Args:
+        success: whether the environments tell it.
     """
     base = derive_seed(seed, "source learner")
     shape = (seeds, len(tasks), provenance.episodes)
-    returns = np.zeros(shape)
+    returns, succeeded = np.zeros(shape), np.zeros(shape, bool) if success else None
     regret = np.zeros(shape) if has_regret(family, anchors) else None
     for s, part in _parts(seeds, len(tasks), _lanes_at_once(provenance, family)):
         chosen = tasks[part]
@@ -94,13 +100,17 @@ def run_source(
             keep_every=1,
             seed=base,
             index=lane_numbers(s, chosen),
+            success=success,
         )
         returns[s, part] = [history.episode_returns() for history in histories]
+        if succeeded is not None:
+            succeeded[s, part] = [history.success for history in histories]
         if regret is not None:
             regret[s, part] = pull_regret(family, chosen, histories, anchors.optimum[part])
         if advance is not None:
             advance(len(chosen))
-    return SourceRun(provenance.learner, provenance.learner_options, provenance.keep_every, returns, regret)
+    learner, options = provenance.learner, provenance.learner_options
+    return SourceRun(learner, options, provenance.keep_every, returns, regret, succeeded)
 
 
 def _parts(seeds: int, num_tasks: int, chunk: int) -> Iterator[tuple[int, slice]]:

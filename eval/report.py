@@ -22,7 +22,7 @@ from icrl.eval.report_figures import (
     typical_task,
 )
 from icrl.eval.report_style import CSS
-from icrl.eval.summary import Evaluation, in_seeds, last_in_words, number, of_the_way, tasks_in_words
+from icrl.eval.summary import Evaluation, in_seeds, last_in_words, number, of_the_way, percent, tasks_in_words
 from icrl.files import write_atomically
 from icrl.tasks import task_name
 
@@ -67,6 +67,7 @@ def render(e: Evaluation, summary: dict[str, Any], run: Path) -> str:
         ),
         _pictures(e),
         _section("The numbers", _numbers_text(e), _table(summary, _unit(e))),
+        *([_success(summary, _unit(e))] if "success" in summary else []),
         _section("How this was made", "", _made(e, summary, run)),
         _section("Glossary", "", _glossary(e)),
         f"<footer>Made by icrl {escape(_version('icrl'))}. The same numbers are in summary.json, "
@@ -246,6 +247,27 @@ def _table(summary: dict[str, Any], unit: str) -> str:
         rows.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
     header = "".join(f"<th>{cell}</th>" for cell in head)
     return f'<div class="scroll"><table><tr>{header}</tr>{"".join(rows)}</table></div>'
+
+
+def _success(summary: dict[str, Any], unit: str) -> str:
+    last, source = last_in_words(summary), summary.get("source")
+    first = "First" if summary["prompt"] == EMPTY_PROMPT else "First after the prompt"
+    names = {
+        "zero_shot": (first, f"the first {unit}"),
+        "last5": (f"Last {last}", f"the last {last} {unit}s"),
+        "any": ("Any", f"tasks and seeds with a success in any {unit}"),
+    }
+    rows = []
+    for key, (name, meaning) in names.items():
+        of = summary["success"][key]
+        interval = f"<small>{percent(of['ci_low'])} to {percent(of['ci_high'])}</small>"
+        cells = [f"{name}<small>{meaning}</small>", f"<b>{percent(of['mean'])}</b>{interval}"]
+        cells += [percent(source["success"][key]["mean"])] if source else []
+        rows.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
+    heads = ["", "succeeded", *([f"{escape(source['learner'])}, {source['episodes']} {unit}s"] if source else [])]
+    table = f"<table><tr>{''.join(f'<th>{head}</th>' for head in heads)}</tr>{''.join(rows)}</table>"
+    text = f"Share of {unit}s in which any step was a success by the environment's own word, with its 95% interval."
+    return _section("Success", text, f'<div class="scroll">{table}</div>')
 
 
 def _made(e: Evaluation, summary: dict[str, Any], run: Path) -> str:

@@ -55,6 +55,8 @@ class Rollout:
     """Steps taken in all lanes together, those of lanes included that were done and had not left yet."""
     seconds: float
     """Wall time of acting and stepping, prompts included."""
+    success: NDArray[np.bool_] | None
+    """Whether each episode succeeded, shape `(S, N, K)`; None where the environments do not tell."""
     histories: Mapping[Lane, LearningHistory]
     """The K episodes of the lanes that were to be recorded."""
 
@@ -103,6 +105,7 @@ def rollout(
     with closing((make or family.make)(lanes_task, base, index_L)) as env:
         agent.reset(num_lanes, seed=base, index=index_L, prompts=prompts)
         return_LK, running_L, env_steps = np.zeros((num_lanes, episodes)), np.zeros(num_lanes), 0
+        success_LK, told = np.zeros((num_lanes, episodes), bool), False
         for step in lived(env, Watching(agent), episodes):
             env_steps += step.stepped
             running_L[step.lanes] += step.rewards
@@ -111,6 +114,9 @@ def rollout(
                 counted = np.flatnonzero(step.done & step.live)
                 return_LK[step.lanes[counted], step.episode[counted]] = running_L[step.lanes[counted]]
                 running_L[step.lanes[step.done]] = 0.0
+                if step.succeeded is not None:
+                    told = True
+                    success_LK[step.lanes[counted], step.episode[counted]] = step.succeeded[counted]
                 if advance is not None and len(counted):
                     advance(len(counted))
     seconds = time.perf_counter() - start
@@ -121,4 +127,6 @@ def rollout(
         columns = tape.columns(np.array([task.id for task in recorded], np.int64), tape.lanes // len(tasks))
         every = histories(columns, recorded, "in-context")
         found = {divmod(int(lane), len(tasks)): history for lane, history in zip(tape.lanes, every, strict=True)}
-    return Rollout(return_LK.reshape(seeds, len(tasks), episodes), env_steps, seconds, found)
+    shape = (seeds, len(tasks), episodes)
+    success = success_LK.reshape(shape) if told else None
+    return Rollout(return_LK.reshape(shape), env_steps, seconds, success, found)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from icrl.eval.bootstrap import Resamples, percentile_interval
 from icrl.eval.config import EMPTY_PROMPT, EvaluateConfig
-from icrl.eval.measures import LAST, measure, normalise, summarise
+from icrl.eval.measures import LAST, measure, normalise, summarise, summarise_success
 from icrl.eval.references import SourceRun
 from icrl.eval.rollout import Rollout
 from icrl.provenance import Provenance
@@ -47,6 +47,11 @@ class Evaluation:
         return self.rollout.returns
 
     @property
+    def success(self) -> NDArray[np.bool_] | None:
+        """Shape `(S, N, K)`; None where the environments do not tell."""
+        return self.rollout.success
+
+    @property
     def normalised(self) -> NDArray[np.float64]:
         """Shape `(S, N, K)`; NaN where the optimum is not known."""
         return normalise(self.returns, self.anchors)
@@ -79,6 +84,8 @@ def make_summary(evaluation: Evaluation) -> dict[str, Any]:
     }
     if e.changed_family:
         summary["changed_family"] = e.changed_family
+    if e.success is not None:
+        summary["success"] = summarise_success(e.success, e.resamples)
     if e.source is not None:
         summary["source"] = {
             "learner": e.source.learner,
@@ -89,6 +96,8 @@ def make_summary(evaluation: Evaluation) -> dict[str, Any]:
                 summarise(normalise(e.source.returns, e.anchors), e.resamples) if e.anchors.known else None
             ),
         }
+    if e.source is not None and e.source.success is not None:
+        summary["source"]["success"] = summarise_success(e.source.success, e.resamples)
     if e.regret is not None:
         summary["regret"] = _regret(e)
     summary["result"] = in_words(summary)
@@ -139,7 +148,29 @@ def _with_interval(value: float, resampled_B: NDArray[np.float64]) -> dict[str, 
 
 
 def in_words(summary: dict[str, Any]) -> str:
-    """The result as one sentence, for the terminal and for the report."""
+    """The result, for the terminal and for the report: one sentence, and another where success is told."""
+    return _return_in_words(summary) + (_success_in_words(summary) if "success" in summary else "")
+
+
+def _success_in_words(summary: dict[str, Any]) -> str:
+    success = summary["success"]
+    unit = "episodes" if summary["prompt"] == EMPTY_PROMPT else "episodes after the prompt"
+    text = (
+        f" It succeeded in {percent(success['zero_shot']['mean'])} of first {unit} and in "
+        f"{percent(success['last5']['mean'])} of the last {last_in_words(summary)}"
+    )
+    if "source" in summary:
+        source = summary["source"]
+        text += f", its source learner {source['learner']} in {percent(source['success']['last5']['mean'])} at its end"
+    return f"{text}."
+
+
+def percent(share: float) -> str:
+    """ "40%"."""
+    return f"{round(100 * share)}%"
+
+
+def _return_in_words(summary: dict[str, Any]) -> str:
     raw = summary["raw"]
     start = f"On {tasks_in_words(summary)}, with no weight update, the frozen model"
     if "regret" in summary:
@@ -192,7 +223,7 @@ def in_seeds(count: int) -> str:
 
 def of_the_way(summary: dict[str, Any]) -> str:
     """The last five episodes as a percentage of the way from random actions to the optimum, which is known."""
-    return f"{round(100 * summary['normalised']['last5']['mean'])}%"  # An integer, since "-0%" is no number.
+    return percent(summary["normalised"]["last5"]["mean"])  # An integer, since "-0%" is no number.
 
 
 def number(value: float, scale: float | None = None) -> str:

@@ -52,6 +52,8 @@ class LearningHistory:
     """The source learner's registered name."""
     learner_seed: int
     """The history's number: with the dataset's seed it fixes every random number that was drawn."""
+    success: NDArray[np.bool_] | None = None
+    """Shape `(E,)`: whether each finished episode succeeded; None where the environment does not tell."""
 
     def __post_init__(self) -> None:
         steps = len(self.observations)
@@ -69,6 +71,11 @@ class LearningHistory:
             raise ValueError(
                 f"final_observations has {len(self.final_observations)} rows for {np.count_nonzero(done)} "
                 "finished episodes: each finished episode has one"
+            )
+        if self.success is not None and len(self.success) != len(self.final_observations):
+            raise ValueError(
+                f"success has {len(self.success)} rows for {len(self.final_observations)} finished episodes: each "
+                "finished episode has one"
             )
         if steps == 0:
             return
@@ -111,7 +118,9 @@ class LearningHistory:
             name: getattr(self, name)[rows]
             for name in ("observations", "actions", "rewards", "terminated", "truncated", "episode", "step_in_episode")
         }
-        return replace(self, **parts, final_observations=self.final_observations[first : max(first, last)])
+        finished = slice(first, max(first, last))
+        success = None if self.success is None else self.success[finished]
+        return replace(self, **parts, final_observations=self.final_observations[finished], success=success)
 
     def __repr__(self) -> str:
         shapes = ", ".join(

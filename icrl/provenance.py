@@ -13,7 +13,7 @@ from icrl.digests import check_digests, read_digests
 from icrl.errors import CheckpointError, DatasetError, IcrlError, UsageError
 from icrl.files import whole_file, write_json
 from icrl.folders import MODEL_FOLDER
-from icrl.schema import Fault, anything, fields_of, integer, map_of, optional, read_json, shown, text
+from icrl.schema import Fault, anything, fields_of, integer, list_of, map_of, optional, read_json, shown, text
 from icrl.spaces import space_from_dict
 from icrl.tasks import SPLIT_NAMES, Split, Task
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 FORMAT = 1
 PROVENANCE_FILE = "provenance.json"
 TASKS_FILE = "tasks.parquet"
-OPTIONAL = ("family_from", "behaviour", "about")
+OPTIONAL = ("family_from", "behaviour", "about", "extras")
 """Keys that a provenance may lack."""
 
 
@@ -60,6 +60,8 @@ class Provenance:
     """What the family did when the data were recorded, as `icrl.fingerprint.take` gives it."""
     about: dict[str, Any] | None = None
     """What a description needs of a family whose code may not be at hand: its label, its anchors."""
+    extras: list[str] | None = None
+    """Names of columns beyond those that every dataset has: "success"."""
 
     @property
     def label(self) -> str:
@@ -126,6 +128,7 @@ _OPTIONAL_SCHEMA = {
     "family_from": optional(text),
     "behaviour": optional(map_of(anything)),
     "about": optional(map_of(anything)),
+    "extras": optional(list_of(text)),
 }
 
 _TASK_COLUMNS = {"task_id": "int64", "split": "string", "params": "string"}

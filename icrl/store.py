@@ -13,14 +13,15 @@ from icrl.history import LearningHistory
 from icrl.provenance import read_provenance, read_split
 from icrl.schema import Fault
 from icrl.spaces import space_from_dict, storage_dtype
-from icrl.store_files import FLAGS, PER_HISTORY, check_files, map_shards, read_columns, read_listing
+from icrl.store_files import PER_HISTORY, check_files, map_shards, read_columns, read_listing
+from icrl.success import SUCCESS
 
 _PER_STEP = ("observations", "actions", "rewards", "terminated", "truncated", "episode", "step_in_episode")
 
 _TYPES: dict[str, Any] = {
     **dict.fromkeys(PER_HISTORY, np.int64),
     **dict.fromkeys(_PER_STEP, np.int32),
-    **dict.fromkeys(FLAGS, np.uint8),
+    **dict.fromkeys(("terminated", "truncated"), np.uint8),
     "rewards": np.float32,
 }
 
@@ -67,6 +68,8 @@ class HistoryStore:
         self._observation_shape, self._action_shape = observation.shape, action.shape
         types = dict(_TYPES, observations=storage_dtype(observation), actions=storage_dtype(action))
         types["final_observations"] = types["observations"]
+        if SUCCESS in (provenance.extras or ()):
+            types[SUCCESS] = np.dtype(np.uint8)
         try:
             self.listing = read_listing(path)
             check_files(path, self.listing)
@@ -113,6 +116,9 @@ class HistoryStore:
         """A whole history, checked; its arrays are views."""
         window = self.window(index, 0, int(self.lengths[index]))
         finals = self._slice("final_observations", index, 0, int(self.columns["final_observations"].counts[index]))
+        success = None
+        if SUCCESS in self.columns:
+            success = self._slice(SUCCESS, index, 0, int(self.columns[SUCCESS].counts[index]))
         task_id = int(self.task_ids[index])
         return LearningHistory(
             **window._asdict(),
@@ -121,6 +127,7 @@ class HistoryStore:
             task_params=self._params[task_id],
             learner=self.provenance.learner,
             learner_seed=int(self.learner_seeds[index]),
+            success=success,
         )
 
     def _slice(self, name: str, history: int, start: int, stop: int) -> NDArray:
@@ -140,6 +147,8 @@ class HistoryStore:
         numbers, width = self.columns["final_observations"].counts, max(1, self._width["observations"])
         if (numbers % width).any() or (numbers > episodes * width).any():
             raise Fault(f"column final_observations has more than {episodes:,} episodes of a history")
+        if SUCCESS in self.columns and not np.array_equal(self.columns[SUCCESS].counts * width, numbers):
+            raise Fault(f"column {SUCCESS} has other episodes than column final_observations")
         tasks = {task.id for task in self.split.named(provenance.recorded_split)}
         known, counts = np.unique(self.task_ids, return_counts=True)
         if strangers := set(known.tolist()) - tasks:

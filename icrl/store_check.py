@@ -38,7 +38,7 @@ def check_store(store: HistoryStore, full: bool = True) -> None:
         for history, rewards in _shards_of(store.columns["rewards"]):
             _refuse(store, "rewards", history, ~np.isfinite(rewards), lambda value: f"{value}: expected a number")
         for name in FLAGS:
-            for history, flags in _shards_of(store.columns[name]):
+            for history, flags in _shards_of(store.columns[name]) if name in store.columns else ():
                 _refuse(store, name, history, flags.view(np.uint8) > 1, lambda value: "neither true nor false")
     except Fault as fault:
         raise DatasetError(f"{store.path} is damaged ({fault}): restore it, or generate the data again") from None

@@ -16,6 +16,7 @@ from icrl.files import whole_file, write_json
 from icrl.folders import INFO_FILE, STATE_FILE
 from icrl.provenance import PROVENANCE_FILE, TASKS_FILE
 from icrl.store_files import feature
+from icrl.success import SUCCESS
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -52,6 +53,8 @@ class HistoryColumns:
     """Shape `(M,)`."""
     final_observations: NDArray
     """Shape `(E, *observation_shape)`."""
+    success: NDArray[np.bool_] | None = None
+    """Shape `(E,)`: whether each finished episode succeeded; None where nothing is known of that."""
 
 
 def shard_name(shard: int, num_shards: int) -> str:
@@ -130,6 +133,8 @@ def _record_batch(columns: HistoryColumns) -> "pa.RecordBatch":
         "step_in_episode": lists(columns.step_in_episode, offsets),
         "final_observations": lists(columns.final_observations, final_offsets),
     }
+    if columns.success is not None:
+        arrays[SUCCESS] = lists(columns.success, final_offsets)
     return pa.RecordBatch.from_arrays(list(arrays.values()), names=list(arrays))
 
 

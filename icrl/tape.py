@@ -22,12 +22,14 @@ class Tape:
     Args:
         family: gives the types that observations and actions are stored in.
         lanes: which lanes of the batch, N of them, rising.
+        success: also whether each episode succeeded; false where nothing is said of that.
     """
 
-    def __init__(self, family: TaskFamily, lanes: NDArray[np.int64]) -> None:
+    def __init__(self, family: TaskFamily, lanes: NDArray[np.int64], success: bool = False) -> None:
         self.lanes = lanes
         self._types = storage_dtype(family.observation_space), storage_dtype(family.action_space)
-        self._rows, self._finals = _Rows(len(lanes), 7), _Rows(len(lanes), 1)
+        self._rows, self._finals = _Rows(len(lanes), 7), _Rows(len(lanes), 1 + success)
+        self._success = success
         self._seen: NDArray[np.int64] | None = None
 
     def write(self, step: Step, kept: NDArray[np.bool_]) -> None:
@@ -51,7 +53,10 @@ class Tape:
             step.step[some],
         )
         if step.ended and (last := kept & step.done[some]).any():
-            self._finals.append(self._here, last, step.successors[some].astype(observation_type))
+            finals = [step.successors[some].astype(observation_type)]
+            if self._success:
+                finals.append(np.zeros(len(last), bool) if step.succeeded is None else step.succeeded[some])
+            self._finals.append(self._here, last, *finals)
 
     def _look_for(self, lanes: NDArray[np.int64]) -> None:
         """Notes which rows of a step count, and which of this tape's lanes they are."""
@@ -63,8 +68,8 @@ class Tape:
     def columns(self, task_id: NDArray[np.int64], learner_seed: NDArray[np.int64]) -> HistoryColumns:
         """All lanes as histories, one after the other; the tape is empty then."""
         lengths, columns = self._rows.lane_major()
-        num_final, (final_observations,) = self._finals.lane_major()
-        return HistoryColumns(task_id, learner_seed, lengths, num_final, *columns, final_observations)
+        num_final, finals = self._finals.lane_major()
+        return HistoryColumns(task_id, learner_seed, lengths, num_final, *columns, *finals)
 
 
 def histories(columns: HistoryColumns, tasks: Sequence[Task], learner: str) -> Iterator[LearningHistory]:
@@ -86,6 +91,7 @@ def histories(columns: HistoryColumns, tasks: Sequence[Task], learner: str) -> I
             task_params=task.params,
             learner=learner,
             learner_seed=int(columns.learner_seed[lane]),
+            success=None if columns.success is None else columns.success[final_part],
         )
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from icrl.lanes import PerLane, rising
 from icrl.seeding import Streams, stream_keys
+from icrl.success import SUCCESS
 
 
 class BatchedEnv(VectorEnv, PerLane):
@@ -30,7 +31,7 @@ class BatchedEnv(VectorEnv, PerLane):
         seed, index: lane i draws from the stream (seed, "environment", index[i]).
     """
 
-    per_lane = ("index", "streams", "steps", "_cut_N")
+    per_lane = ("index", "streams", "steps", "_cut_N", "_told_N")
     lane_counters = ("_all_lanes",)
     worth_leaving: float = 0.25
     """The share of lanes that is to be done before letting go of them pays, since what stays is copied. 0: at once."""
@@ -60,6 +61,8 @@ class BatchedEnv(VectorEnv, PerLane):
         self._num_actions = int(action_space.n) if isinstance(action_space, gym.spaces.Discrete) else None
         self._cut_N = np.zeros(num_envs, bool)
         """Lanes whose episode `_advance` found to be cut for a reason of the environment's own."""
+        self._told_N: NDArray[np.bool_] | None = None
+        """What `_advance` says of success, in an array of its own for each step; None where nothing is said of it."""
 
     def _set_size(self, num_envs: int) -> None:
         self.num_envs = num_envs
@@ -109,7 +112,8 @@ class BatchedEnv(VectorEnv, PerLane):
                 taken as float32 and clipped to its bounds.
 
         Returns:
-            observations `(N, *observation_shape)`, rewards `(N,)` float32, terminated `(N,)`, truncated `(N,)`, info.
+            observations `(N, *observation_shape)`, rewards `(N,)` float32, terminated `(N,)`, truncated `(N,)`, info;
+            `info["success"]`, `(N,)`, where the environment tells success.
 
         Raises:
             ValueError: where an action is not one of the Discrete space's, or not finite, or there is not one per
@@ -121,9 +125,10 @@ class BatchedEnv(VectorEnv, PerLane):
         truncated = ((self.steps >= self.horizon) | self._cut_N) & ~terminated
         observations = self._observe()
         done = terminated | truncated
+        told = {} if self._told_N is None else {SUCCESS: self._told_N}
         if not done.any():
-            return observations, rewards, terminated, truncated, {}
-        info = {"final_obs": observations, "_final_obs": done}
+            return observations, rewards, terminated, truncated, told
+        info = {"final_obs": observations, "_final_obs": done, **told}
         lanes = np.flatnonzero(done)
         self.steps[lanes] = 0
         self._start(lanes)

@@ -18,6 +18,7 @@ from icrl.envs.simple_policies import UniformActions, ZeroAction
 from icrl.errors import FamilyError, IcrlError, UsageError
 from icrl.own_code import in_one_line, line_of
 from icrl.spaces import space_from_dict, space_to_dict
+from icrl.success import success_of
 from icrl.tasks import Anchors, ReferencePolicy, Task
 
 if TYPE_CHECKING:
@@ -134,6 +135,7 @@ class GymnasiumBatch(BatchedEnv):
     def _advance(self, actions: NDArray) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         rewards, terminated = np.zeros(self.num_envs, np.float32), np.zeros(self.num_envs, bool)
         discrete = self._num_actions is not None
+        self._told_N = None
         for lane, env in enumerate(self.envs):
             action = int(actions[lane]) if discrete else actions[lane]
             try:
@@ -143,10 +145,13 @@ class GymnasiumBatch(BatchedEnv):
                 raise
             if not (isinstance(answer, tuple) and len(answer) == 5):
                 raise FamilyError(f"step of {env} gave {_short(answer)}: expected {STEP_GIVES}")
-            observation, reward, terminated[lane], self._cut_N[lane], _ = answer
+            observation, reward, terminated[lane], self._cut_N[lane], info = answer
             if not (isinstance(reward, Real) or (np.shape(reward) == () and np.asarray(reward).dtype.kind in "biuf")):
                 raise FamilyError(f"{env} gives the reward {_short(reward)}: expected one number")
             rewards[lane] = reward
+            if (told := success_of(info)) is not None:
+                self._told_N = np.zeros(self.num_envs, bool) if self._told_N is None else self._told_N
+                self._told_N[lane] = told
             self._see(lane, observation)
         return rewards, terminated
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from icrl.envs.base import BatchedEnv
 from icrl.lanes import lets_go
+from icrl.success import SUCCESS, successes
 
 
 @dataclass(slots=True)
@@ -36,7 +37,9 @@ class Step:
     """Which episode each lane is in, from 0; shape `(M,)`."""
     step: NDArray[np.int32]
     """Which step of it, from 0; shape `(M,)`."""
-    info: dict[str, Any]
+    succeeded: NDArray[np.bool_] | None
+    """Whether any step of each lane's episode, up to this one, was said to be a success; None where that was never
+    said of any lane."""
     stepped: int
     """How many lanes the environment computed for this."""
 
@@ -72,6 +75,7 @@ def lived(env: BatchedEnv, actor: Any, episodes: int) -> Iterator[Step]:
     lanes = np.arange(env.num_envs)
     live = np.ones(len(lanes), bool)
     episode, step = np.zeros(len(lanes), np.int32), np.zeros(len(lanes), np.int32)
+    succeeded: NDArray[np.bool_] | None = None
     while True:
         actions = env.played(actor.act(observations))
         following, rewards, terminated, truncated, info = env.step(actions)
@@ -81,15 +85,19 @@ def lived(env: BatchedEnv, actor: Any, episodes: int) -> Iterator[Step]:
         if ended:
             where = done.reshape(done.shape + (1,) * (following.ndim - 1))
             successors = np.where(where, info["final_obs"], following)
+        if SUCCESS in info:
+            said = successes(info[SUCCESS], done.shape)
+            succeeded = said if succeeded is None else succeeded | said
         actor.learn(observations, actions, rewards, terminated, truncated, successors)
         yield Step(
             lanes, live, observations, actions, rewards, terminated, truncated, done, ended, successors, episode, step,
-            info, env.lanes_stepped,
+            succeeded, env.lanes_stepped,
         )  # fmt: skip
         observations = following
         if not ended:
             step = step + 1
             continue
+        succeeded = None if succeeded is None else succeeded & ~done
         episode = episode + done
         step = np.where(done, 0, step + 1).astype(np.int32)
         live = episode < episodes
@@ -101,3 +109,4 @@ def lived(env: BatchedEnv, actor: Any, episodes: int) -> Iterator[Step]:
             env = env.keep(stay)
             actor.keep(stay)
             lanes, live, observations, episode, step = (x[stay] for x in (lanes, live, observations, episode, step))
+            succeeded = None if succeeded is None else succeeded[stay]
