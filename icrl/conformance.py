@@ -21,6 +21,7 @@ from icrl.envs.measured import measured_returns
 from icrl.envs.parametric import ParametricFamily
 from icrl.envs.simple_policies import UniformActions, ZeroAction
 from icrl.errors import UsageError
+from icrl.held_out import leak
 from icrl.spaces import space_from_dict, space_to_dict
 from icrl.tasks import AXES, SPLIT_NAMES, Task, TaskFamily
 
@@ -321,6 +322,12 @@ def splits(subject: Subject) -> None:
     expect(env.observation_space.contains(env.reset()[0]), "an out-of-distribution task is outside the spaces")
 
 
+def held_out(subject: Subject) -> None:
+    """held-out tasks do what no training task does"""
+    found = leak(subject.family, subject.family.split(0), seconds=subject.seconds)
+    expect(found is None, found)
+
+
 def rebuilding(subject: Subject) -> None:
     """name and options, through JSON, make the same family"""
     family = subject.family
@@ -425,5 +432,5 @@ def drawing(subject: Subject) -> None:
 
 CHECKS: tuple[Callable[[Subject], None], ...] = (
     spaces, seeding, lanes_are_independent, lanes_may_leave, endings, arrays_are_given_away, wrong_actions,
-    tasks_differ, splits, rebuilding, axes, anchors, drawing,
+    tasks_differ, splits, held_out, rebuilding, axes, anchors, drawing,
 )  # fmt: skip
