@@ -9,27 +9,27 @@ except objects registered for checkpointing, of which there are none here: our o
 unlimited unpickling, which PyTorch's own switch overrules while a checkpoint is read.
 """
 
-import json
 import os
 import pickle
 import shutil
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 from icrl.errors import CheckpointError, UsageError
-from icrl.files import commit, write_json
+from icrl.files import commit
 from icrl.folders import CHECKPOINT_FOLDER, STATE_FILE
+from icrl.schema import Fault
+from icrl.train.checkpoint_state import checkpoint_name, read_state, read_whole, seal
+from icrl.train.full_disk import removed_on_error
 
 # Those save one set of weights and optimiser, whatever the number of processes.
 REPLICATED = ("NO", "MULTI_CPU", "MULTI_GPU")
-
-
-def checkpoint_name(step: int) -> str:
-    return f"step-{step:08d}"
 
 
 def checkpoints_of(run: Path) -> list[Path]:
@@ -41,7 +41,7 @@ def save_checkpoint(accelerator: Any, run: Path, step: int, state: Mapping[str, 
     """Writes the checkpoint after `step` steps and drops all but the newest `keep`; every process calls it.
 
     Args:
-        state: plain data, read back by `read_state`.
+        state: plain data, given back by `resume`.
     """
     final = run / CHECKPOINT_FOLDER / checkpoint_name(step)
     # All processes write into one folder, so its name holds no process number.
@@ -50,12 +50,15 @@ def save_checkpoint(accelerator: Any, run: Path, step: int, state: Mapping[str, 
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
     accelerator.wait_for_everyone()
-    accelerator.save_state(str(temporary))
-    accelerator.wait_for_everyone()
+    with removed_on_error(temporary):
+        accelerator.save_state(str(temporary))
+        accelerator.wait_for_everyone()
+        if accelerator.is_main_process:
+            seal(temporary, {"step": step, **launch_of(accelerator), **state})
+            commit(temporary, final)
     if accelerator.is_main_process:
-        write_json(temporary / STATE_FILE, {"step": step, **launch_of(accelerator), **state})
-        commit(temporary, final)
-        for old in checkpoints_of(run)[:-keep]:
+        # A newer one that is still there is one that was not gone on from.
+        for old in [path for path in checkpoints_of(run) if path.name <= final.name][:-keep]:
             shutil.rmtree(old)
     accelerator.wait_for_everyone()
 
@@ -70,45 +73,64 @@ def launch_of(accelerator: Any) -> dict[str, Any]:
     }
 
 
-def read_state(checkpoint: Path, accelerator: Any) -> dict[str, Any]:
-    """The checkpoint's `state.json`; raises UsageError where it is of other processes, CheckpointError if damaged."""
-    try:
-        state = json.loads((checkpoint / STATE_FILE).read_text())
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{checkpoint / STATE_FILE} cannot be read ({error}): delete {checkpoint}") from None
+def resume(accelerator: Any, run: Path) -> dict[str, Any] | None:
+    """Loads the newest whole checkpoint of a run into what accelerate has prepared; every process calls it.
+
+    Returns:
+        its state; None where the run has no checkpoint.
+
+    Raises:
+        UsageError: where it is of other processes.
+        CheckpointError: where there are checkpoints, and none is whole.
+    """
+    damage = ""
+    for checkpoint in reversed(checkpoints_of(run)):
+        try:
+            state = read_whole(checkpoint)
+            _check_launch(checkpoint, state, accelerator)
+            _load(accelerator, checkpoint)
+        except Fault as fault:
+            damage = damage or f"{checkpoint} is damaged ({fault})"
+            continue
+        if damage and accelerator.is_main_process:
+            print(f"icrl: {damage}: going on from {checkpoint}", file=sys.stderr)
+        return state
+    if damage:
+        raise CheckpointError(
+            f"{damage}, and none before it is whole: restore it, or remove {run / CHECKPOINT_FOLDER} to begin anew"
+        )
+    return None
+
+
+def _check_launch(checkpoint: Path, state: Mapping[str, Any], accelerator: Any) -> None:
+    """Raises UsageError where a checkpoint is of other processes than these, and cannot be read by them."""
     now = launch_of(accelerator)
-    then = {key: state.get(key) for key in now}
+    then = {key: state[key] for key in now}
     if then != now and not {then["distributed_type"], now["distributed_type"]} <= set(REPLICATED):
         raise UsageError(
             f"{checkpoint} was written by {_words(then)}, these are {_words(now)}: sharded checkpoints load only as "
             "they were written, so resume with the --launch and --num-processes of the first run"
         )
-    return state
 
 
 def scales_of(found: list[Path]) -> dict[str, Any] | None:
     """The scales of a run with these checkpoints, all of which hold them: of the newest that can be read."""
     for checkpoint in reversed(found):
-        with suppress(OSError, ValueError):
-            if isinstance(state := json.loads((checkpoint / STATE_FILE).read_text()), dict):
-                return state.get("scales")
+        with suppress(Fault):
+            return read_state(checkpoint).get("scales")
     return None
 
 
-def load_checkpoint(accelerator: Any, checkpoint: Path) -> None:
-    """Loads weights and optimiser into what accelerate has prepared.
-
-    Raises:
-        CheckpointError: where a file is missing or damaged.
-    """
+def _load(accelerator: Any, checkpoint: Path) -> None:
+    """Loads weights and optimiser; raises Fault where a file is missing or damaged."""
     try:
         with _limited_unpickling():
             accelerator.load_state(str(checkpoint))
-    except (OSError, RuntimeError, ValueError, KeyError, EOFError, pickle.UnpicklingError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise CheckpointError(
-            f"{checkpoint} cannot be loaded ({reason}): delete that folder, then --resume from the one before"
-        ) from error
+    except (
+        OSError, RuntimeError, ValueError, KeyError, TypeError, EOFError, AttributeError, pickle.UnpicklingError,
+        SafetensorError,
+    ) as error:  # fmt: skip
+        raise Fault((str(error).strip().splitlines() or [type(error).__name__])[0]) from error
 
 
 @contextmanager

@@ -169,9 +169,7 @@ def _train_here(plan: Any, resume: bool, launch: Launch | None, num_processes: i
         if first:
             stack.enter_context(runs.locked(out))
         meter, done = Meter(), 0
-        if resume and (found := checkpoints.checkpoints_of(out)):
-            state = checkpoints.read_state(found[-1], accelerator)
-            checkpoints.load_checkpoint(accelerator, found[-1])
+        if resume and (state := checkpoints.resume(accelerator, out)):
             meter.load_state_dict(state["meter"], accelerator.device)
             done = state["step"]
         accelerator.wait_for_everyone()

@@ -31,6 +31,7 @@ from icrl.stored_family import Consent, StoredFamily, moved, stored_family
 from icrl.tasks import TaskFamily
 from icrl.train import checkpoints
 from icrl.train.config import PretrainOptions, TrainConfig, lasting
+from icrl.train.full_disk import removed_on_error
 from icrl.train.metrics import METRICS_FILE, MetricsLog
 from icrl.train.windows import Share, WindowReader, split_histories
 
@@ -285,7 +286,8 @@ def save_model(accelerator: Any, model: nn.Module, bare: InContextTransformer, o
         shutil.rmtree(temporary, ignore_errors=True)
         logging.disable_progress_bar()
         bare.config.dtype = torch.float32
-        bare.save_pretrained(temporary, state_dict=weights)
-        sign_model(temporary, out)
-        commit(temporary, out / MODEL_FOLDER)
+        with removed_on_error(temporary):
+            bare.save_pretrained(temporary, state_dict=weights)
+            sign_model(temporary, out)
+            commit(temporary, out / MODEL_FOLDER)
     accelerator.wait_for_everyone()
