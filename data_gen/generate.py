@@ -7,7 +7,7 @@ recording that was killed goes on with the shards that are missing.
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -120,18 +120,21 @@ def generate(
         provenance = replace(provenance, behaviour=before.behaviour, about=before.about)
     write_provenance(out, provenance, plan.split)
     # 2. The shards that are not there yet, in any order.
-    for leftover in out.glob(".*.partial-*"):
-        leftover.unlink()
+    _drop_partials(out)
     missing = [shard for shard in range(len(shards)) if not shards.path(shard).exists()]
     there = num_histories - sum(len(shards.histories(shard)) for shard in missing)
     digests = {}
     try:
-        with progress("recording", num_histories, unit="histories", done=there) as advance:
-            for shard, digest in _record_shards(shards, missing):
+        with (
+            progress("recording", num_histories, unit="histories", done=there) as advance,
+            closing(_record_shards(shards, missing)) as recorded,
+        ):
+            for shard, digest in recorded:
                 digests[shards.path(shard).name] = digest
                 advance(len(shards.histories(shard)))
-    except Exception:
-        if not any(shards.path(shard).exists() for shard in range(len(shards))):
+    except BaseException as error:
+        _drop_partials(out)
+        if isinstance(error, Exception) and not any(shards.path(shard).exists() for shard in range(len(shards))):
             # An error of the family's or the learner's: the mended command finds the folder as the first one did.
             for name in (CONFIG_FILE, PROVENANCE_FILE, TASKS_FILE):
                 (out / name).unlink(missing_ok=True)
@@ -144,6 +147,12 @@ def generate(
     size = sum(path.stat().st_size for path in out.glob("*.arrow"))
     print(f"{out}: {num_histories:,} histories of {shards.num_tasks:,} {config.split} tasks, {size_in_words(size)}")
     return out
+
+
+def _drop_partials(out: Path) -> None:
+    """Removes what processes that were killed have half-written."""
+    for leftover in out.glob(".*.partial-*"):
+        leftover.unlink()
 
 
 def main(argv: Sequence[str]) -> int:

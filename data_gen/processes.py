@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from typing import TypeVar
 
 from icrl.errors import LaunchError
@@ -24,6 +24,7 @@ def spread(
     Raises:
         LaunchError: where a process was killed.
     """
+    others = set(active_children())
     pool = ProcessPoolExecutor(
         workers, mp_context=get_context("spawn"), initializer=_start, initargs=(prepare, prepared)
     )
@@ -37,8 +38,13 @@ def spread(
             f"one of {workers} processes was killed, by a lack of memory most often: "
             "lower --workers, then go on with --resume; or lower --histories_per_shard, and begin in another folder"
         ) from None
+    except BaseException:
+        # Nobody waits for a shard that nobody wants: after Ctrl-C, SIGTERM, or an error in another one.
+        for process in set(active_children()) - others:
+            process.kill()
+        raise
     finally:
-        # Not `with pool`: that waits for every call that was asked for, also after Ctrl-C.
+        # Not `with pool`: that waits for every call that was asked for.
         pool.shutdown(cancel_futures=True)
 
 

@@ -5,16 +5,20 @@ Nothing heavy is imported before a command is known, so that `icrl --help` answe
 
 import errno
 import os
+import signal
 import sys
+import time
 from argparse import ArgumentParser
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from importlib import import_module
 from typing import Any, NoReturn
 
-from icrl.errors import IcrlError, UsageError, did_you_mean
+from icrl.errors import IcrlError, LaunchError, UsageError, did_you_mean
 from icrl.memory import memory_fails_in_one_line
 from icrl.own_code import own_code_fails_in_one_line
 from icrl.spelling import as_spelled
+from icrl.stopping import Stopped, code_of, message_of, signals
 
 COMMANDS = {
     "tasks": ("icrl.catalogue", "list task families and presets: spaces, horizon, splits, anchors"),
@@ -74,28 +78,47 @@ def family_options(given: Sequence[str]) -> dict[str, Any]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command; returns its exit code: 0 done, 1 failed, 2 usage."""
-    argv = list(sys.argv[1:] if argv is None else argv)
-    if not argv or argv[0] in ("-h", "--help"):
-        print(_help())
-        return 0 if argv else 2
-    if argv[0] == "--version":
-        from importlib.metadata import version
-
-        print(f"icrl {version('icrl')}")
-        return 0
-    return run_main(_command(argv[0]), argv[1:])
+    """Runs one command; returns its exit code: 0 done, 1 failed, 2 usage, 130 Ctrl-C, 143 SIGTERM."""
+    return run_main(_dispatch, argv)
 
 
 def run_main(main_function: Callable[[Sequence[str]], int | None], argv: Sequence[str] | None = None) -> int:
-    """Runs a command's main; what a user can mend becomes one line on stderr and an exit code, not a traceback."""
+    """Runs a command's main; what a user can mend becomes one line on stderr and an exit code, not a traceback.
+
+    Args:
+        argv: the arguments; None is those of this process, which then ends with this command.
+    """
+    with signals(for_good=argv is None) as taken:
+        try:
+            code = _run(main_function, list(sys.argv[1:] if argv is None else argv))
+        except BaseException as error:
+            stop = taken.error or error
+            if not isinstance(stop, KeyboardInterrupt | Stopped):
+                raise
+            if message := message_of(stop):
+                # A terminal shows ^C in the line.
+                print(f"{chr(10) if sys.stderr.isatty() else ''}icrl: {message}", file=sys.stderr)
+            code = code_of(stop)
+        with suppress(OSError, ValueError):
+            sys.stdout.flush()
+        taken.over = code
+        if code in (128 + signal.SIGINT, 128 + signal.SIGTERM) and argv is None:
+            # All is told and cleaned up; what libraries do at the end of Python takes seconds at times.
+            os._exit(code)
+    return code
+
+
+def _run(main_function: Callable[[Sequence[str]], int | None], argv: list[str]) -> int:
     try:
         with memory_fails_in_one_line(), own_code_fails_in_one_line():
-            return main_function(list(sys.argv[1:] if argv is None else argv)) or 0
+            return main_function(argv) or 0
     except UsageError as error:
         print(f"icrl: {error}", file=sys.stderr)
         return 2
     except IcrlError as error:
+        if isinstance(error, LaunchError):
+            # A scheduler's signal to all processes may reach the others first: then it is on its way here.
+            time.sleep(0.2)
         print(f"icrl: {error}", file=sys.stderr)
         return 1
     except BrokenPipeError:
@@ -111,20 +134,23 @@ def run_main(main_function: Callable[[Sequence[str]], int | None], argv: Sequenc
             what = "give another path, or mend its rights"
         print(f"icrl: cannot read or write{where}: {error.strerror}; {what}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print("\nicrl: stopped; go on with the same command and --resume", file=sys.stderr)
-        return 130
+
+
+def _dispatch(argv: Sequence[str]) -> int | None:
+    if not argv or argv[0] in ("-h", "--help"):
+        print(_help())
+        return 0 if argv else 2
+    if argv[0] == "--version":
+        from importlib.metadata import version
+
+        print(f"icrl {version('icrl')}")
+        return 0
+    return _command(argv[0])(argv[1:])
 
 
 def _command(name: str) -> Callable[[Sequence[str]], int | None]:
     if name not in COMMANDS:
-
-        def unknown(argv: Sequence[str]) -> int:
-            raise UsageError(
-                f"unknown command {name!r}{did_you_mean(name, COMMANDS)}; choose from {', '.join(COMMANDS)}"
-            )
-
-        return unknown
+        raise UsageError(f"unknown command {name!r}{did_you_mean(name, COMMANDS)}; choose from {', '.join(COMMANDS)}")
     return import_module(COMMANDS[name][0]).main
 
 

@@ -11,6 +11,8 @@ from typing import Any
 
 from icrl.errors import UsageError
 
+_under_way: set[Path] = set()
+
 
 def sync(path: Path) -> None:
     """Flushes a file, or a folder with all that is in it, to the disk."""
@@ -27,12 +29,17 @@ def sync(path: Path) -> None:
 def commit(temporary: Path, final: Path) -> None:
     """Gives a finished temporary file or folder of the same file system its final name: the commit point.
 
-    A folder that already has the final name is replaced; a file is replaced atomically.
+    A folder that already has the final name is moved away before it is removed; a file is replaced atomically.
     """
     sync(temporary)
     if final.is_dir():
-        shutil.rmtree(final)
-    os.replace(temporary, final)
+        old = final.with_name(f".{final.name}.partial-replaced")
+        remove(old)
+        os.replace(final, old)
+        os.replace(temporary, final)
+        remove(old)
+    else:
+        os.replace(temporary, final)
     sync_entry(final)
 
 
@@ -51,23 +58,46 @@ def temporary_name(final: Path) -> Path:
 
 
 @contextmanager
+def partial(temporary: Path) -> Iterator[Path]:
+    """What is written under this name, a file or a folder, is gone at the end unless it has got another by then."""
+    _under_way.add(temporary)
+    try:
+        yield temporary
+    finally:
+        remove(temporary)
+        _under_way.discard(temporary)
+
+
+def drop_partials() -> None:
+    """Removes what is being written, for a process that ends at once."""
+    for path in tuple(_under_way):
+        remove(path)
+
+
+def remove(path: Path) -> None:
+    """Removes a file or a folder, as far as it is there and can be removed."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
+
+
+@contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """Gives a name to write a file under, which becomes `path` at the end; an error leaves what was there.
 
     Raises:
         OSError: with `path` as its file name, which the message of a library that writes may lack.
     """
-    temporary = temporary_name(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        commit(temporary, path)
+        with partial(temporary_name(path)) as temporary:
+            yield temporary
+            commit(temporary, path)
     except OSError as error:
         code = errno.ENOTDIR if error.errno == errno.EEXIST else error.errno
         raise OSError(code, os.strerror(code), str(path)) if code else error from None
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:

@@ -4,17 +4,18 @@ Three kinds of folders are begun with `config.yaml` and made whole by what is wr
 a run by `model/`, an evaluation by `summary.json`. A model folder is a run's `model/`, wherever it lies.
 """
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from icrl.errors import UsageError
+from icrl.errors import CheckpointError, UsageError
 from icrl.files import check_writable
 
 CONFIG_FILE = "config.yaml"
 STATE_FILE, INFO_FILE = "state.json", "dataset_info.json"
 MODEL_FOLDER, CHECKPOINT_FOLDER, METRICS_FILE = "model", "checkpoints", "metrics.jsonl"
-WEIGHTS_FILE = "model.safetensors"
+WEIGHTS_FILE, TRAINING_FILE = "model.safetensors", "training.json"
 SUMMARY_FILE, SCORES_FILE = "summary.json", "scores.parquet"
 
 Kind = Literal["missing", "file", "empty", "dataset", "run", "evaluation", "model", "other"]
@@ -54,14 +55,14 @@ def look(path: Path) -> Folder:
     names = {entry.name for entry in path.iterdir() if not entry.name.startswith(".")}
     if not names:
         return Folder(path, "empty")
-    if names & {MODEL_FOLDER, CHECKPOINT_FOLDER, METRICS_FILE}:
+    if {"config.json", WEIGHTS_FILE} <= names:
+        kind = "model"  # A checkpoint of a run is one too.
+    elif names & {MODEL_FOLDER, CHECKPOINT_FOLDER, METRICS_FILE}:
         kind = "run"
     elif names & {STATE_FILE, INFO_FILE} or any(name.endswith(".arrow") for name in names):
         kind = "dataset"
     elif names & {SUMMARY_FILE, SCORES_FILE}:
         kind = "evaluation"
-    elif {"config.json", WEIGHTS_FILE} <= names:
-        kind = "model"
     else:
         keys = _config_keys(path / CONFIG_FILE)
         kind = next((kind for kind, of in _CONFIG_KEYS.items() if of & keys), "other")
@@ -114,6 +115,62 @@ def check_out(path: Path, kind: Literal["dataset", "run", "evaluation"], resume:
         }[kind, found.complete]
         raise UsageError(f"--out {path} {taken}")
     return "complete" if found.complete else "started"
+
+
+def checkpoint_name(step: int) -> str:
+    return f"step-{step:08d}"
+
+
+def checkpoints_of(run: Path) -> list[Path]:
+    """The whole checkpoints of a run, oldest first."""
+    return sorted(path.parent for path in (run / CHECKPOINT_FOLDER).glob(f"step-*/{STATE_FILE}"))
+
+
+def model_folder(path: Path, checkpoint: str | int | None = None) -> Path:
+    """The folder of a run's finished model, or of one of its checkpoints; a model folder is its own.
+
+    Args:
+        checkpoint: a step, or "latest".
+
+    Raises:
+        UsageError: where there is no such checkpoint.
+    """
+    if checkpoint is None:
+        return path / MODEL_FOLDER if (path / MODEL_FOLDER).is_dir() else path
+    found = checkpoints_of(path)
+    if not found:
+        raise UsageError(f"{path} has no checkpoints: expected a run of `icrl train` that has written one")
+    if checkpoint == "latest":
+        return found[-1]
+    try:
+        wanted = path / CHECKPOINT_FOLDER / checkpoint_name(int(checkpoint))
+    except ValueError:
+        raise UsageError(f"checkpoint {checkpoint!r}: expected a step, or latest") from None
+    if wanted not in found:
+        there = ", ".join(str(int(folder.name.partition("-")[2])) for folder in found)
+        raise UsageError(f"{path} has no checkpoint of step {checkpoint}: expected latest, or one of {there}")
+    return wanted
+
+
+def read_training(model: Path) -> dict[str, Any]:
+    """What a model folder or a checkpoint says of its training: "step", and "stages", how it was come to.
+
+    Empty for a model that says nothing, such as one of an earlier release.
+
+    Raises:
+        CheckpointError: where that cannot be read.
+    """
+    file = model / (TRAINING_FILE if (model / TRAINING_FILE).exists() else STATE_FILE)
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+        if not (isinstance(values["step"], int) and values["step"] >= 0):
+            raise ValueError(f"step {values['step']!r}: expected a number of steps")
+        return values
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, RecursionError, TypeError, KeyError) as error:
+        reason = " ".join(str(error).split())
+        raise CheckpointError(f"{file} is not readable ({reason}): restore it, or remove {model}") from None
 
 
 def _config_keys(path: Path) -> set[str]:

@@ -28,10 +28,11 @@ def cores() -> int:
 @contextmanager
 def fresh_processes() -> Iterator[None]:
     """Processes that are started in here with the method "spawn" have one thread each, do not run the user's script
-    again, and are deaf to Ctrl-C from their first moment.
+    again, and are deaf to Ctrl-C from their first moment, and to SIGTERM until they `stay_with_parent`.
 
     Without this a script needs an `if __name__ == "__main__":` around its work, or each process does that work too;
-    and one that is still importing when Ctrl-C comes ends in a traceback.
+    and one that is still importing when Ctrl-C comes, or that a signal keeps from being told what to do, ends in a
+    traceback.
     """
     main = sys.modules["__main__"]
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -40,7 +41,7 @@ def fresh_processes() -> Iterator[None]:
     os.environ.update(dict.fromkeys(names, "1"))
     sys.modules["__main__"] = ModuleType("__main__")
     resource_tracker.ensure_running()  # Its start, otherwise with the first process, would unblock the signal.
-    blocked_before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    blocked_before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
         yield
     finally:
@@ -59,6 +60,7 @@ def stay_with_parent() -> None:
     Ctrl-C reaches every process of the terminal; the one that was started answers for all.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

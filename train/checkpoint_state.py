@@ -11,7 +11,7 @@ from typing import Any
 
 from icrl.digests import SCHEMA, check_digests, digest_of
 from icrl.files import write_json
-from icrl.folders import STATE_FILE
+from icrl.folders import STATE_FILE, checkpoint_name
 from icrl.schema import Fault, fields_of, integer, map_of, number, optional, read_json, text
 
 _STATE = fields_of(
@@ -23,10 +23,6 @@ _STATE = fields_of(
         "meter": fields_of({"sums": map_of(number), "count": integer(0)}),
     }
 )
-
-
-def checkpoint_name(step: int) -> str:
-    return f"step-{step:08d}"
 
 
 def seal(checkpoint: Path, state: Mapping[str, Any]) -> None:

@@ -1,8 +1,9 @@
 """Checkpoints of a run: written under another name, synced, renamed; the newest few are kept.
 
 `checkpoints/step-XXXXXXXX/` holds what accelerate saves (weights, optimiser, per-process random states) and
-`state.json`: the step, how the run was launched, the model's scales, and the sums that the next row of metrics is made
-from.
+`state.json`: the step, how the run was launched and how long it was to be, the model's scales, and the sums that the
+next row of metrics is made from. With the model's `config.json`, and its weights in one piece, it is a model folder as
+well.
 
 Nothing is unpickled without limits. accelerate loads weights from safetensors and the rest with `weights_only=True`,
 except objects registered for checkpointing, of which there are none here: our own state is JSON. DeepSpeed asks for
@@ -14,48 +15,56 @@ import pickle
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
+from torch import nn
 
 from icrl.errors import CheckpointError, UsageError
-from icrl.files import commit
-from icrl.folders import CHECKPOINT_FOLDER, STATE_FILE
+from icrl.files import commit, partial, remove
+from icrl.folders import CHECKPOINT_FOLDER, checkpoint_name, checkpoints_of
+from icrl.models.transformer import InContextTransformer
 from icrl.schema import Fault
-from icrl.train.checkpoint_state import checkpoint_name, read_state, read_whole, seal
+from icrl.train.checkpoint_state import read_state, read_whole, seal
 from icrl.train.full_disk import removed_on_error
-
-# Those save one set of weights and optimiser, whatever the number of processes.
-REPLICATED = ("NO", "MULTI_CPU", "MULTI_GPU")
+from icrl.train.saving import REPLICATED, whole_weights, write_model
 
 
-def checkpoints_of(run: Path) -> list[Path]:
-    """The whole checkpoints of a run, oldest first."""
-    return sorted(path.parent for path in (run / CHECKPOINT_FOLDER).glob(f"step-*/{STATE_FILE}"))
-
-
-def save_checkpoint(accelerator: Any, run: Path, step: int, state: Mapping[str, Any], keep: int) -> None:
+def save_checkpoint(
+    accelerator: Any,
+    run: Path,
+    step: int,
+    state: Mapping[str, Any],
+    keep: int,
+    model: nn.Module,
+    bare: InContextTransformer,
+) -> None:
     """Writes the checkpoint after `step` steps and drops all but the newest `keep`; every process calls it.
 
     Args:
         state: plain data, given back by `resume`.
+        model, bare: as in `icrl.train.saving`.
     """
     final = run / CHECKPOINT_FOLDER / checkpoint_name(step)
     # All processes write into one folder, so its name holds no process number.
     temporary = final.with_name(f".{final.name}.partial")
-    if accelerator.is_main_process:
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
-    accelerator.wait_for_everyone()
-    with removed_on_error(temporary):
-        accelerator.save_state(str(temporary))
-        accelerator.wait_for_everyone()
+    weights = None if accelerator.distributed_type.name in REPLICATED else whole_weights(accelerator, model, bare)
+    with partial(temporary) if accelerator.is_main_process else nullcontext():
         if accelerator.is_main_process:
-            seal(temporary, {"step": step, **launch_of(accelerator), **state})
-            commit(temporary, final)
+            remove(temporary)
+            temporary.mkdir(parents=True)
+        accelerator.wait_for_everyone()
+        with removed_on_error(temporary):
+            accelerator.save_state(str(temporary))
+            accelerator.wait_for_everyone()
+            if accelerator.is_main_process:
+                # With its config, and in one piece: a checkpoint is a model folder too.
+                write_model(bare, weights, temporary)
+                seal(temporary, {"step": step, **launch_of(accelerator), **state})
+                commit(temporary, final)
     if accelerator.is_main_process:
         # A newer one that is still there is one that was not gone on from.
         for old in [path for path in checkpoints_of(run) if path.name <= final.name][:-keep]:

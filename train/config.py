@@ -125,5 +125,9 @@ FREE_TO_CHANGE = ("workers", "keep_checkpoints", "wandb", "wandb_project")
 
 
 def lasting(config: dict[str, Any]) -> dict[str, Any]:
-    """The part of a config (as a dict) that a continuation has to share with the run that it continues."""
-    return {**config, "train": {key: value for key, value in config["train"].items() if key not in FREE_TO_CHANGE}}
+    """The part of a config (as a dict) that a continuation has to share with the run that it continues.
+
+    Its steps may become more, which `icrl.train.runs` sees to.
+    """
+    free = {*FREE_TO_CHANGE, "steps"}
+    return {**config, "train": {key: value for key, value in config["train"].items() if key not in free}}

@@ -10,7 +10,6 @@ other.
 import json
 import logging
 import os
-import signal
 import subprocess
 import sys
 import warnings
@@ -22,10 +21,12 @@ from typing import Any
 
 import yaml
 
-from icrl import errors
+from icrl import errors, stopping
 from icrl.errors import IcrlError, LaunchError, UsageError, did_you_mean
 from icrl.files import write_json
 from icrl.processes import cores
+from icrl.stopping import Stopped
+from icrl.train import stops
 
 LAUNCHES = ("cpu", "ddp", "zero1", "zero2", "zero3", "fsdp2")
 PROGRAM = "icrl.train.pretrain"
@@ -129,6 +130,7 @@ def start(launch: Launch, num_processes: int, argv: Sequence[str], folder: Path)
 
     Raises:
         IcrlError: the first that a process has left with `leave_failure`: one, though it may have arisen in all.
+        Stopped: after SIGTERM, once they have written a checkpoint.
         ChildError: where one has failed otherwise.
     """
     command = [sys.executable, "-m", "icrl.train.launch", str(launch.path), launch.kind, str(num_processes), *argv]
@@ -137,27 +139,33 @@ def start(launch: Launch, num_processes: int, argv: Sequence[str], folder: Path)
     # PyTorch's sockets warn of names that nobody needs to resolve.
     quiet = {"OMP_NUM_THREADS": threads, "TORCH_CPP_LOG_LEVEL": "ERROR"}
     environment = {**quiet, **os.environ, FAILURES: str(folder)}
-    process = subprocess.Popen(command, env=environment)
+    # In a group of its own: a terminal's Ctrl-C is for this process alone, which then ends the launch at once.
+    process = subprocess.Popen(command, env=environment, process_group=0)
     try:
-        code = process.wait()
+        with stopping.deferred(tell=(folder / stops.STOP_FILE).touch):
+            code = process.wait()
     except BaseException:
-        # A Ctrl-C has reached the children as well; whatever else happened has not.
-        process.send_signal(signal.SIGTERM)
-        process.wait()
+        stops.end_launch(process)
         raise
     if code:
         left = sorted(folder.glob("failure-*.json"), key=lambda file: file.stat().st_mtime_ns)
         if left:
             failure = json.loads(left[0].read_text())
-            raise getattr(errors, failure["kind"], IcrlError)(failure["message"])
+            kinds = {**vars(errors), "Stopped": Stopped}
+            raise kinds.get(failure["kind"], IcrlError)(failure["message"])
+        if stopping.asked():
+            raise Stopped
         raise ChildError(128 - code if code < 0 else code)
 
 
-def leave_failure(error: IcrlError) -> bool:
+def leave_failure(error: IcrlError | Stopped) -> bool:
     """In a process of a launch: leaves an error to the one that waits in `start`; False where none does."""
     if FAILURES not in os.environ:
         return False
-    failure = {"kind": type(error).__name__, "message": str(error)}
+    message = error.message if isinstance(error, Stopped) else str(error)
+    if message == "":  # Another process of the launch tells it.
+        return True
+    failure = {"kind": type(error).__name__, "message": message}
     write_json(Path(os.environ[FAILURES]) / f"failure-{os.getpid()}.json", failure)
     return True
 
@@ -270,6 +278,7 @@ def _fsdp_on_the_cpu(accelerator: Any) -> None:
 def main(argv: Sequence[str]) -> int:
     """The launcher's own process: `… FILE KIND N ARGUMENTS…`; returns the children's exit code."""
     file, kind, num_processes, *arguments = argv
+    stops.be_a_launcher()
     import torch
     import torch.distributed.run as torchrun
     from torch.distributed.elastic.multiprocessing.api import SignalException

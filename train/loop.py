@@ -37,9 +37,13 @@ def fit(
     evaluate: Callable[[], Mapping[str, float]],
     report: Callable[[dict[str, float]], None],
     save: Callable[[int], None],
+    stops: Callable[[int], bool],
     advance: Callable[..., None],
-) -> None:
+) -> int:
     """Trains `model` from step `start` to `options.steps`; every process calls it.
+
+    Returns:
+        the steps that are done; where they are fewer than `options.steps`, a checkpoint after them is written.
 
     Args:
         accelerator: has prepared `model` and `optimizer`, and accumulates over `options.accumulation` passes.
@@ -49,6 +53,7 @@ def fit(
         meter: what was summed up since the last row before `start`.
         evaluate, report, save: what is done with the model, with a row of metrics and at a checkpoint; all processes
             call them at the same steps.
+        stops: whether to stop after so many steps; the same in all processes.
         advance: of `icrl.progress`.
     """
     model.train()
@@ -96,8 +101,12 @@ def fit(
             row.update(evaluate())
         if row:
             report({"step": done, **row})
-        if due(done, options.checkpoint_every, options.steps):
+        stopped = stops(done) and done < options.steps
+        if stopped or due(done, options.checkpoint_every, options.steps):
             meter.share(accelerator)
             save(done)
         outside += time.perf_counter() - pause
         advance(1, note=shown)
+        if stopped:
+            return done
+    return options.steps

@@ -3,6 +3,7 @@
 import json
 import netrc
 import os
+import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,10 @@ import torch
 from torch import Tensor
 
 from icrl.errors import UsageError
-from icrl.files import write_atomically
+from icrl.files import write_atomically, write_json
 from icrl.folders import METRICS_FILE
+
+WANDB_FILE = "run.json"
 
 
 class Meter:
@@ -54,26 +57,36 @@ class Meter:
         self.count = state["count"]
 
 
-def cut_back(path: Path, step: int) -> None:
-    """Drops the rows of steps after `step`, and a last row that a kill cut short."""
+def cut_back(path: Path, step: int) -> int:
+    """Drops the rows of steps after `step`, and a last row that a kill cut short; returns the last step that there
+    was a row of."""
     if not path.is_file():
-        return
-    kept = []
+        return 0
+    kept, last = [], 0
     for line in path.read_text().splitlines():
         try:
             row = json.loads(line)
         except json.JSONDecodeError:
             break
-        if row["step"] <= step:
+        last = row["step"]
+        if last <= step:
             kept.append(line + "\n")
     write_atomically(path, "".join(kept))
+    return last
 
 
 class MetricsLog:
-    """Appends rows to metrics.jsonl, and to Weights & Biases where asked. Use it in a `with` statement."""
+    """Appends rows to metrics.jsonl, and to Weights & Biases where asked. Use it in a `with` statement.
 
-    def __init__(self, folder: Path, *, wandb: str, project: str, config: Mapping[str, Any]) -> None:
-        self._run = start_wandb(folder, mode=wandb, project=project, config=config) if wandb != "disabled" else None
+    Args:
+        last: the step of the last row that the run has had: of rows up to there Weights & Biases knows.
+    """
+
+    def __init__(self, folder: Path, *, wandb: str, project: str, config: Mapping[str, Any], last: int = 0) -> None:
+        self._run, self._known = None, 0
+        if wandb != "disabled":
+            run_id, self._known = _wandb_id(folder, last)
+            self._run = start_wandb(folder, mode=wandb, project=project, config=config, run_id=run_id)
         self._file = open(folder / METRICS_FILE, "a", encoding="utf-8")  # noqa: SIM115
 
     def __enter__(self) -> "MetricsLog":
@@ -88,7 +101,7 @@ class MetricsLog:
         """One row; it is in the operating system's hands when this returns."""
         self._file.write(json.dumps(row) + "\n")
         self._file.flush()
-        if self._run is not None:
+        if self._run is not None and row["step"] > self._known:
             self._run.log({name: value for name, value in row.items() if name != "step"}, step=row["step"])
 
     def sync(self) -> None:
@@ -112,13 +125,30 @@ def check_wandb(mode: str) -> None:
         )
 
 
-def start_wandb(folder: Path, *, mode: str, project: str, config: Mapping[str, Any]) -> Any:
-    """A run of that project; its files go to `folder/wandb`."""
+def _wandb_id(folder: Path, last: int) -> tuple[str, int]:
+    """The id that all parts of a run have there, and the last step that it was told of before this part.
+
+    Rows that a continuation makes again are those that were made before; told twice, they would be there twice.
+    """
+    file = folder / "wandb" / WANDB_FILE
+    try:
+        before = json.loads(file.read_text(encoding="utf-8"))
+        run_id, known = str(before["id"]), max(int(before["step"]), last)
+    except (OSError, ValueError, TypeError, KeyError):
+        run_id, known = secrets.token_hex(4), 0
+    write_json(file, {"id": run_id, "step": known})
+    return run_id, known
+
+
+def start_wandb(folder: Path, *, mode: str, project: str, config: Mapping[str, Any], run_id: str) -> Any:
+    """A run of that project; its files go to `folder/wandb`. Parts with one id are one run there."""
     import wandb
 
     os.environ.setdefault("WANDB_SILENT", "true")
     return wandb.init(
         project=project,
+        id=run_id,
+        resume="allow",
         name=folder.resolve().name,
         dir=folder,
         mode=mode,

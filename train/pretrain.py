@@ -15,8 +15,10 @@ from typing import Any
 
 from icrl.config import load_config, parse_command, save_config
 from icrl.errors import IcrlError, UsageError
+from icrl.files import remove
 from icrl.own_code import own_code_fails_in_one_line
 from icrl.progress import clock
+from icrl.stopping import Stopped, asked, code_of
 from icrl.stored_family import Consent
 from icrl.stored_family import add_arguments as add_family_consent
 from icrl.train.config import TrainConfig
@@ -32,6 +34,7 @@ from icrl.train.launch import (
     read_launch,
     start,
 )
+from icrl.train.stops import stay_with_launch
 
 
 def train(
@@ -54,7 +57,8 @@ def train(
         config: a preset's name, a YAML file or a `TrainConfig`.
         data: a dataset made by `icrl generate`.
         out: the run folder.
-        resume: go on from the newest checkpoint; where there is none yet, begin.
+        resume: go on from the newest checkpoint; where there is none yet, begin. A run goes on to more steps where
+            the config has more.
         dry_run: only print what would be done.
         launch: "cpu", "ddp", "zero1", "zero2", "zero3", "fsdp2" or a config file of `accelerate launch`; None is this
             process, on its GPU where there is one, or what the launcher that started this process makes of it.
@@ -81,7 +85,7 @@ def train(
     # 2. Look before anything is written: the data, the share of each process, the run folder.
     from icrl.store_check import check_store
     from icrl.train.metrics import check_wandb
-    from icrl.train.runs import Plan, check_folder, check_space, describe
+    from icrl.train.runs import LOCK_FILE, Plan, check_folder, check_space, describe, drop_partials, growth
 
     processes = count_processes(launched, num_processes) if launched and started_here else None
     consent = Consent(trust_code, family, accept_changed_family)
@@ -102,6 +106,8 @@ def train(
         check_store(plan.store)
     check_wandb(config.train.wandb)
     check_space(plan)
+    if started_here and (longer := growth(plan)):
+        print(f"icrl: {longer}", file=sys.stderr)
     if dry_run:
         print(describe(plan))
         return out
@@ -113,7 +119,12 @@ def train(
             arguments = ["--config", str(Path(folder) / "config.yaml"), "--data", str(data), "--out", str(out)]
             arguments += ["--launch", launch, "--num-processes", str(processes), *(["--resume"] if resume else [])]
             arguments += consent.arguments()
-            start(launched, processes, arguments, Path(folder))
+            try:
+                start(launched, processes, arguments, Path(folder))
+            except BaseException:
+                drop_partials(out)
+                remove(out / LOCK_FILE)
+                raise
         return out
 
     # 4. This process's part.
@@ -125,15 +136,18 @@ def _train_here(plan: Any, resume: bool, launch: Launch | None, num_processes: i
     """Trains in this process, together with the others of its launch."""
     import torch
 
+    from icrl import stopping
+    from icrl.folders import METRICS_FILE
     from icrl.models.methods import METHODS
     from icrl.models.transformer import InContextTransformer
     from icrl.progress import progress
     from icrl.seeding import derive_seed
-    from icrl.train import checkpoints, runs
+    from icrl.train import checkpoints, runs, saving
     from icrl.train.curves import Curves, curve_tasks
     from icrl.train.loop import fit
-    from icrl.train.metrics import METRICS_FILE, Meter, cut_back
+    from icrl.train.metrics import Meter, cut_back
     from icrl.train.optim import make_optimizer
+    from icrl.train.stops import Vote, leave_signals_to_parent
     from icrl.train.windows import Share, TrainingWindows
 
     config, options, out = plan.config, plan.config.train, plan.out
@@ -163,25 +177,29 @@ def _train_here(plan: Any, resume: bool, launch: Launch | None, num_processes: i
     sharded = accelerator.distributed_type.name in ("DEEPSPEED", "FSDP")
     model, optimizer = accelerator.prepare(bare, make_optimizer(bare, options, sharded=sharded))
 
+    saving.try_saving(accelerator, model, bare)
+
     # 3. The run folder, once every process has looked at it; the newest checkpoint.
     accelerator.wait_for_everyone()
     with ExitStack() as stack:
         if first:
             stack.enter_context(runs.locked(out))
-        meter, done = Meter(), 0
-        if resume and (state := checkpoints.resume(accelerator, out)):
+        meter, done, state = Meter(), 0, {}
+        if resume and (state := checkpoints.resume(accelerator, out) or {}):
             meter.load_state_dict(state["meter"], accelerator.device)
             done = state["step"]
+        stages = runs.stages_of(plan, state)
         accelerator.wait_for_everyone()
         log = None
         if first:
-            runs.begin_folder(plan)
-            cut_back(out / METRICS_FILE, done)
-            log = stack.enter_context(runs.open_log(plan))
+            runs.drop_partials(out)
+            runs.begin_folder(plan, stages)
+            last = cut_back(out / METRICS_FILE, done)
+            log = stack.enter_context(runs.open_log(plan, last))
 
         # 4. What happens every so often.
         def evaluate() -> dict[str, float]:
-            weights = runs.whole_weights(accelerator, model, bare)
+            weights = saving.whole_weights(accelerator, model, bare)
             values = curves.measure(weights) if first else {}
             accelerator.wait_for_everyone()
             return values
@@ -189,38 +207,44 @@ def _train_here(plan: Any, resume: bool, launch: Launch | None, num_processes: i
         def save(step: int) -> None:
             if log is not None:
                 log.sync()
-            state = {"meter": meter.state_dict(), "scales": plan.model_config.scales}
-            checkpoints.save_checkpoint(accelerator, out, step, state, options.keep_checkpoints)
+            state = {"meter": meter.state_dict(), "scales": plan.model_config.scales, "stages": stages}
+            checkpoints.save_checkpoint(accelerator, out, step, state, options.keep_checkpoints, model, bare)
 
         def loss_of(model, batch):
             return method.loss(model, batch, label_smoothing=options.label_smoothing, token_mask=options.token_mask)
 
-        # 5. Train.
+        # 5. Train. SIGTERM waits for the end of a step, and for the model once the last one is done.
         batches = torch.utils.data.DataLoader(
             TrainingWindows(plan.windows, share, config.seed),
             batch_size=None,
             sampler=range(done * options.accumulation, options.steps * options.accumulation),
             num_workers=options.workers,
+            worker_init_fn=leave_signals_to_parent,
         )
         advance = stack.enter_context(progress("training", options.steps, done=done, enabled=first))
-        fit(
-            accelerator,
-            model,
-            optimizer,
-            iter(batches),
-            loss_of,
-            options,
-            seed=config.seed,
-            start=done,
-            meter=meter,
-            evaluate=evaluate,
-            report=log.write if log else lambda row: None,
-            save=save,
-            advance=advance,
-        )
+        with stopping.deferred():
+            last = fit(
+                accelerator,
+                model,
+                optimizer,
+                iter(batches),
+                loss_of,
+                options,
+                seed=config.seed,
+                start=done,
+                meter=meter,
+                evaluate=evaluate,
+                report=log.write if log else lambda row: None,
+                save=save,
+                stops=Vote(accelerator, done),
+                advance=advance,
+            )
+            if last < options.steps:
+                told = f"stopped by SIGTERM at step {last:,}, checkpoint written; go on with --resume"
+                raise stopping.Stopped(told if first else "")
 
-        # 6. The model in one piece: the run is complete.
-        runs.save_model(accelerator, model, bare, out)
+            # 6. The model in one piece: the run is complete.
+            saving.save_model(accelerator, model, bare, out, {"step": options.steps, "stages": stages})
     if first:
         took = clock(time.monotonic() - began)
         print(f"trained {options.steps - done:,} steps in {took}: {out / 'model'}")
@@ -260,6 +284,8 @@ def main(argv: Sequence[str]) -> int:
 
 def _one_of_several(argv: Sequence[str]) -> int:
     """`main` in one process of a launch: what goes wrong in all of them is said once, by the one that started it."""
+    if FAILURES in os.environ:
+        stay_with_launch(Path(os.environ[FAILURES]))
     try:
         with own_code_fails_in_one_line():  # Here already, so that such an error is left too.
             return main(argv)
@@ -267,6 +293,14 @@ def _one_of_several(argv: Sequence[str]) -> int:
         if not leave_failure(error):
             raise
         return 1
+    except Stopped as error:
+        if not leave_failure(error):
+            raise
+        return code_of(error)
+    except RuntimeError:
+        if FAILURES in os.environ and asked():
+            return 1  # Another process has stopped sooner, and a word to it was lost: no fault to tell of.
+        raise
 
 
 if __name__ == "__main__":

@@ -12,17 +12,23 @@ from typing import Any
 
 import torch
 import yaml
-from torch import Tensor, nn
-from transformers.utils import logging
 
 from icrl.config import config_to_dict, first_difference, save_config
 from icrl.envs import FAMILIES, MissingExtra
 from icrl.errors import CheckpointError, DatasetError, SizeError, UntrustedCode, UsageError
-from icrl.files import commit, size_in_words
-from icrl.folders import CHECKPOINT_FOLDER, CONFIG_FILE, MODEL_FOLDER, State, check_out
+from icrl.files import remove, size_in_words, write_json
+from icrl.folders import (
+    CHECKPOINT_FOLDER,
+    CONFIG_FILE,
+    MODEL_FOLDER,
+    TRAINING_FILE,
+    State,
+    check_out,
+    checkpoints_of,
+    read_training,
+)
 from icrl.models.config import InContextConfig
 from icrl.models.methods import METHODS
-from icrl.models.saved import sign_model
 from icrl.models.transformer import InContextTransformer
 from icrl.provenance import PROVENANCE_FILE, Provenance, read_provenance, write_provenance
 from icrl.ranges import measure
@@ -31,7 +37,6 @@ from icrl.stored_family import Consent, StoredFamily, moved, stored_family
 from icrl.tasks import TaskFamily
 from icrl.train import checkpoints
 from icrl.train.config import PretrainOptions, TrainConfig, lasting
-from icrl.train.full_disk import removed_on_error
 from icrl.train.metrics import METRICS_FILE, MetricsLog
 from icrl.train.windows import Share, WindowReader, split_histories
 
@@ -90,7 +95,7 @@ class Plan:
         known, held_out = split_histories(len(store), config.train.validation_fraction)
         length = config.model.context_length
         # A run keeps the scales that it began with; one that is older than scales goes on without.
-        begun = checkpoints.checkpoints_of(out)
+        begun = checkpoints_of(out)
         model_config = InContextConfig.of(
             config.model,
             observation_space=provenance.observation_space,
@@ -185,7 +190,7 @@ def describe(plan: Plan) -> str:
         f"process{'es' if plan.num_processes > 1 else ''}: {seen * length:,} tokens, {seen / windows:.2f} epochs",
         f"files        {plan.out / CONFIG_FILE}, {PROVENANCE_FILE}, tasks.parquet, {METRICS_FILE}",
     ]
-    if found := checkpoints.checkpoints_of(plan.out):
+    if found := checkpoints_of(plan.out):
         lines.insert(0, f"goes on      from {found[-1]}")
     if options.checkpoint_every:
         lines.append(
@@ -205,11 +210,7 @@ def check_folder(plan: Plan, resume: bool) -> State:
     out = plan.out
     if (state := check_out(out, "run", resume)) == "new":
         return state
-    try:
-        before = lasting(yaml.safe_load((out / CONFIG_FILE).read_text(encoding="utf-8")))
-    except (OSError, ValueError, RecursionError, yaml.YAMLError, AttributeError, TypeError, KeyError) as error:
-        reason = " ".join(str(error).split())
-        raise CheckpointError(f"{out / CONFIG_FILE} is not readable ({reason}): restore it, or begin anew") from None
+    before, steps = _config_before(out)
     if difference := first_difference(before, lasting(config_to_dict(plan.config))):
         raise UsageError(
             f"{out} was made from another config: {difference}; give the first value again, or another --out"
@@ -220,7 +221,40 @@ def check_folder(plan: Plan, resume: bool) -> State:
             raise UsageError(
                 f"{out} was trained on other data: {difference}; give the first --data again, or another --out"
             )
+    wanted = plan.config.train.steps
+    if wanted < steps:
+        raise UsageError(f"{out} is a run of {steps:,} steps, train.steps is {wanted:,}: expected at least as many")
+    if state == "complete" and wanted > (step := read_training(out / MODEL_FOLDER).get("step", steps)):
+        if not checkpoints_of(out):
+            raise UsageError(
+                f"{out} has no checkpoint from which its {step:,} steps could become {wanted:,} (it was trained with "
+                "train.checkpoint_every 0, or they were removed): train anew with another --out"
+            )
+        return "started"
     return state
+
+
+def growth(plan: Plan) -> str | None:
+    """What is to be told where a run is made longer than it was to be; None where it is not."""
+    if not (plan.out / CONFIG_FILE).is_file() or not checkpoints_of(plan.out):
+        return None
+    (_, before), wanted = _config_before(plan.out), plan.config.train.steps
+    if wanted <= before:
+        return None
+    return (
+        f"{plan.out} was to take {before:,} steps and goes on to {wanted:,}: from here on its learning rate is that "
+        f"of {wanted:,} steps, so the result is not what {wanted:,} steps from the start give"
+    )
+
+
+def _config_before(out: Path) -> tuple[dict[str, Any], int]:
+    """The lasting part of a run's config, and its steps."""
+    try:
+        values = yaml.safe_load((out / CONFIG_FILE).read_text(encoding="utf-8"))
+        return lasting(values), int(values["train"]["steps"])
+    except (OSError, ValueError, RecursionError, yaml.YAMLError, AttributeError, TypeError, KeyError) as error:
+        reason = " ".join(str(error).split())
+        raise CheckpointError(f"{out / CONFIG_FILE} is not readable ({reason}): restore it, or begin anew") from None
 
 
 @contextmanager
@@ -244,15 +278,43 @@ def locked(folder: Path) -> Iterator[None]:
             (folder / LOCK_FILE).unlink(missing_ok=True)
 
 
-def begin_folder(plan: Plan) -> None:
+def drop_partials(out: Path) -> None:
+    """Removes what processes that were killed have half-written."""
+    for folder in (out, out / CHECKPOINT_FOLDER, out / MODEL_FOLDER):
+        for leftover in folder.glob(".*.partial*"):
+            remove(leftover)
+
+
+def stages_of(plan: Plan, state: dict[str, Any]) -> list[dict[str, int]]:
+    """How a run has come where it is: from which step on it was to take how many in all.
+
+    Args:
+        state: of the checkpoint that it goes on from; empty for a new run.
+    """
+    steps = plan.config.train.steps
+    if not state:
+        return [{"from": 0, "steps": steps}]
+    stages = state.get("stages") or read_training(plan.out / MODEL_FOLDER).get("stages")
+    # Of a run of an earlier release nothing is known but its config.
+    stages = stages or [{"from": 0, "steps": _config_before(plan.out)[1]}]
+    return stages if stages[-1]["steps"] == steps else [*stages, {"from": state["step"], "steps": steps}]
+
+
+def begin_folder(plan: Plan, stages: list[dict[str, int]]) -> None:
     """Writes what a run is made from; the config first, which makes the folder a run."""
+    model = plan.out / MODEL_FOLDER
+    if model.is_dir() and not (model / TRAINING_FILE).is_file():
+        # The model of an earlier release, which is to be that of more steps: of how many it is now.
+        step = stages[0]["steps"]
+        write_json(model / TRAINING_FILE, {"step": step, "stages": [{"from": 0, "steps": step}]})
     save_config(plan.config, plan.out / CONFIG_FILE)
     write_provenance(plan.out, plan.provenance, plan.store.split)
 
 
-def open_log(plan: Plan) -> MetricsLog:
-    options = plan.config.train
-    return MetricsLog(plan.out, wandb=options.wandb, project=options.wandb_project, config=config_to_dict(plan.config))
+def open_log(plan: Plan, last: int) -> MetricsLog:
+    """Of rows up to that of step `last` Weights & Biases knows, where the run has told it."""
+    options, config = plan.config.train, config_to_dict(plan.config)
+    return MetricsLog(plan.out, wandb=options.wandb, project=options.wandb_project, config=config, last=last)
 
 
 def tell_deepspeed(accelerator: Any, options: PretrainOptions, share: Share) -> None:
@@ -264,30 +326,3 @@ def tell_deepspeed(accelerator: Any, options: PretrainOptions, share: Share) -> 
         gradient_accumulation_steps=options.accumulation,
         gradient_clipping=options.clip,
     )
-
-
-def whole_weights(accelerator: Any, model: nn.Module, bare: InContextTransformer) -> dict[str, Tensor]:
-    """The weights in one piece, in fp32, in the main process; every process calls it.
-
-    Args:
-        model: as accelerate prepared it; bare: what it was prepared from.
-    """
-    if accelerator.distributed_type.name in checkpoints.REPLICATED:
-        return bare.state_dict()
-    # None but in the main process for ZeRO-3; and DeepSpeed in bf16 holds the weights themselves in bf16.
-    return {name: value.float() for name, value in (accelerator.get_state_dict(model) or {}).items()}
-
-
-def save_model(accelerator: Any, model: nn.Module, bare: InContextTransformer, out: Path) -> None:
-    """Writes `model/`, whatever the weights are sharded over; every process calls it."""
-    weights = whole_weights(accelerator, model, bare)
-    if accelerator.is_main_process:
-        temporary = out / f".{MODEL_FOLDER}.partial"
-        shutil.rmtree(temporary, ignore_errors=True)
-        logging.disable_progress_bar()
-        bare.config.dtype = torch.float32
-        with removed_on_error(temporary):
-            bare.save_pretrained(temporary, state_dict=weights)
-            sign_model(temporary, out)
-            commit(temporary, out / MODEL_FOLDER)
-    accelerator.wait_for_everyone()
