@@ -3,7 +3,6 @@
 Some environments say it at every step, some where an episode ends.
 """
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -23,8 +22,8 @@ def success_of(info: Any) -> bool | None:
     Raises:
         FamilyError: where that is neither true nor false.
     """
-    for key in KEYS:
-        if isinstance(info, Mapping) and key in info:
+    for key in KEYS if isinstance(info, dict) else ():
+        if key in info:
             value = info[key]
             if isinstance(value, np.ndarray) and value.size == 1:
                 value = value.reshape(())

@@ -50,12 +50,15 @@ class Pictures(GymnasiumFamily):
 @pytest.fixture
 def pictures(monkeypatch):
     monkeypatch.setitem(FAMILIES._entries, "pictures", Pictures)
+    for slow in ("take", "about"):  # What is written down of the family besides is no part of these tests.
+        monkeypatch.setattr(f"icrl.data_gen.plan.{slow}", lambda *of: None)
     return Pictures
 
 
 def test_shards_hold_what_a_shard_can(pictures, monkeypatch, tmp_path):
     """Kills: hours of recording that no shard can hold, or that no memory does; a history in two shards or in none."""
     monkeypatch.setattr(pictures, "anchors", lambda self, tasks: None)
+    monkeypatch.setattr("icrl.data_gen.plan._tells_success", lambda *of: False)
     monkeypatch.setattr("icrl.data_gen.plan.about", lambda family, tasks: {})
     monkeypatch.setattr("icrl.data_gen.plan.take", lambda family, split: {})
     rng = np.random.default_rng(0)
@@ -152,7 +155,7 @@ def test_advice_is_of_learners_that_can_learn_the_family(pictures, monkeypatch, 
     and can never be evaluated."""
     rng = np.random.default_rng(0)
     monkeypatch.setattr(pictures, "reference_policy", lambda self, kind, tasks: ZeroAction(self, tasks), raising=False)
-    for _ in range(25):
+    for _ in range(12):
         high = float(rng.choice([1.0, np.inf]))
         kinds = (("expert",), ())[rng.integers(2)]
         box = gym.spaces.Box(-high, high, (int(rng.integers(1, 4)),), np.float32)
