@@ -122,38 +122,36 @@ class _Rows:
     def lane_major(self) -> tuple[NDArray[np.int64], list[NDArray]]:
         """How many rows each lane has, `(N,)`; and each column with the lanes one after the other, `(M, …)`.
 
-        That is Arrow's own layout of a list per history, so no lane is ever touched by itself.
+        That is Arrow's own layout of a list per history.
         """
-        masks = [np.stack(stretch.masks).T for stretch in self._stretches]
+        masks = [np.stack(stretch.masks) for stretch in self._stretches]
         lengths = np.zeros(self._num_lanes, np.int64)
-        for stretch, mask_NT in zip(self._stretches, masks, strict=True):
-            lengths[stretch.lanes] += mask_NT.sum(axis=1)
-        # Free the rows as they are copied: a batch of long histories is most of the memory.
-        if len(masks) == 1 and len(self._stretches[0].lanes) == self._num_lanes:
-            return lengths, [_chosen(column, masks[0]) for column in self._stretches[0].columns]
-        places, total = self._places(masks, lengths), int(lengths.sum())
+        for stretch, mask_TN in zip(self._stretches, masks, strict=True):
+            lengths[stretch.lanes] += mask_TN.sum(axis=0)
+        # Where all lanes have all rows, the common case, no lane is touched by itself.
+        is_whole = len(masks) == 1 and masks[0].shape[1] == self._num_lanes and bool(masks[0].all())
+        pieces = [] if is_whole else self._pieces(masks)
         columns = []
         for number in range(self._num_columns):
-            first = self._stretches[0].columns[number][0]
-            whole = np.empty((total, *first.shape[1:]), first.dtype)
-            for stretch, mask_NT, place in zip(self._stretches, masks, places, strict=True):
-                whole[place] = _chosen(stretch.columns[number], mask_NT)
-            columns.append(whole)
+            stacks = []
+            for stretch in self._stretches:
+                stacks.append(np.stack(stretch.columns[number]))
+                # Free the rows as they are copied: a batch of long histories is most of the memory.
+                stretch.columns[number].clear()
+            if is_whole:
+                values_NT = stacks[0].swapaxes(0, 1)
+                columns.append(values_NT.reshape(-1, *values_NT.shape[2:]))
+            else:
+                columns.append(np.concatenate([stacks[which][rows, place] for which, rows, place in pieces]))
         return lengths, columns
 
-    def _places(self, masks: list[NDArray[np.bool_]], lengths: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-        """Where the rows of each stretch, its lanes one after the other, belong in a column of all."""
-        next_N, places = np.cumsum(lengths) - lengths, []
-        for stretch, mask_NT in zip(self._stretches, masks, strict=True):
-            count = mask_NT.sum(axis=1)
-            before = np.cumsum(count) - count
-            places.append(np.arange(count.sum()) + np.repeat(next_N[stretch.lanes] - before, count))
-            next_N[stretch.lanes] += count
-        return places
-
-
-def _chosen(column: list[NDArray], mask_NT: NDArray[np.bool_]) -> NDArray:
-    """The rows that count, lane after lane, shape `(…, *shape)`; the list is empty then."""
-    values_NT = np.stack(column).swapaxes(0, 1)
-    column.clear()
-    return values_NT.reshape(-1, *values_NT.shape[2:]) if mask_NT.all() else values_NT[mask_NT]
+    def _pieces(self, masks: list[NDArray[np.bool_]]) -> list[tuple[int, slice | NDArray[np.bool_], int]]:
+        """What a column is made of, in order: (stretch, its rows that count for the lane, the lane's place in it)."""
+        pieces, lanes = [], []
+        for which, (stretch, mask_TN) in enumerate(zip(self._stretches, masks, strict=True)):
+            # Rows up to some row, unless a lane counts again after it did not: a slice is copied faster.
+            is_slice = not (mask_TN[1:] & ~mask_TN[:-1]).any()
+            for place, count in enumerate(mask_TN.sum(axis=0).tolist()):
+                pieces.append((which, slice(count) if is_slice else mask_TN[:, place], place))
+            lanes.append(stretch.lanes)
+        return [pieces[i] for i in np.argsort(np.concatenate(lanes), kind="stable")]

@@ -169,7 +169,7 @@ class Context:
         what the first that is left reads.
         """
         self._shown = shown = lanes if self._shown is None else self._shown[lanes]
-        others = np.setdiff1d(np.arange(self.num_lanes), shown)
+        others = np.delete(np.arange(self.num_lanes), shown)
         held = np.sort(np.concatenate((shown, others[: max(0, _LEAST_LANES - len(shown))])))
         if 2 * len(held) > self.num_lanes:
             return

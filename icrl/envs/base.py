@@ -1,6 +1,7 @@
 """The contract of a batched environment: one lane per task, SAME_STEP autoreset, terminated apart from truncated."""
 
 from abc import abstractmethod
+from functools import cached_property
 from typing import Any
 
 import gymnasium as gym
@@ -48,7 +49,7 @@ class BatchedEnv(VectorEnv, PerLane):
         self.metadata = {"autoreset_mode": AutoresetMode.SAME_STEP}
         self.single_observation_space = observation_space
         self.single_action_space = action_space
-        self._set_size(num_envs)
+        self.num_envs = num_envs
         self.horizon = horizon
         self.index = np.arange(num_envs) if index is None else np.asarray(index)
         if len(self.index) != num_envs:
@@ -64,10 +65,15 @@ class BatchedEnv(VectorEnv, PerLane):
         self._told_N: NDArray[np.bool_] | None = None
         """What `_advance` says of success, in an array of its own for each step; None where nothing is said of it."""
 
-    def _set_size(self, num_envs: int) -> None:
-        self.num_envs = num_envs
-        self.observation_space = batch_space(self.single_observation_space, num_envs)
-        self.action_space = batch_space(self.single_action_space, num_envs)
+    @cached_property
+    def observation_space(self) -> gym.Space:
+        """Of all lanes."""
+        return batch_space(self.single_observation_space, self.num_envs)
+
+    @cached_property
+    def action_space(self) -> gym.Space:
+        """Of all lanes."""
+        return batch_space(self.single_action_space, self.num_envs)
 
     @property
     def lanes_stepped(self) -> int:
@@ -87,9 +93,11 @@ class BatchedEnv(VectorEnv, PerLane):
         lanes = rising(lanes, self.num_envs)
         if not self.lets_go:
             return ShownLanes(self, lanes)
-        self._leave(np.setdiff1d(self._all_lanes, lanes))
+        self._leave(np.delete(self._all_lanes, lanes))
         super().keep(lanes)
-        self._set_size(len(lanes))
+        self.num_envs = len(lanes)
+        for space in ("observation_space", "action_space"):
+            vars(self).pop(space, None)
         return self
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):

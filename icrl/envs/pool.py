@@ -164,7 +164,7 @@ class PooledEnv(BatchedEnv):
         return self._stepped
 
     def _leave(self, lanes: NDArray[np.int64]) -> None:
-        stay = np.setdiff1d(self._all_lanes, lanes)
+        stay = np.delete(self._all_lanes, lanes)
         staying = [stay[(stay >= part.start) & (stay < part.stop)] - part.start for part in self._parts]
         self._stepped = sum(told["stepped"] for told in self._have_done("keep", staying))
         ends = np.cumsum([len(some) for some in staying]).tolist()
