@@ -103,6 +103,8 @@ def generate(
         print(f"{out} is complete: {num_histories:,} histories of {shards.num_tasks:,} tasks; nothing to do")
         return out
     plan.check_space()
+    if told := plan.leak():
+        print(f"{config.family}: {told}", file=sys.stderr)
     if dry_run:
         plan.describe()
         return out

@@ -19,6 +19,7 @@ from icrl.envs.resolve import counts_from
 from icrl.errors import DatasetError, FamilyError, UsageError
 from icrl.files import size_in_words
 from icrl.fingerprint import take
+from icrl.held_out import COMPARED, leak
 from icrl.provenance import Provenance
 from icrl.spaces import space_from_dict, space_to_dict, storage_dtype
 from icrl.store_writer import LARGEST_LIST, shard_name
@@ -108,6 +109,13 @@ class Plan:
             show(f"             rather than {config.histories_per_shard:,}, since a shard is recorded in memory")
         show("  files      config.yaml, provenance.json, tasks.parquet, data-*.arrow, dataset_info.json, state.json")
         show("nothing was written (--dry-run)")
+
+    def leak(self) -> str | None:
+        """Of a family of somebody's own: a sentence about held-out tasks that are not; None where there is none."""
+        config = self.shards.config
+        if FAMILIES.is_built_in(config.family):
+            return None
+        return leak(make_family(config.family, **config.family_options), self.split, seconds=COMPARED)
 
     def check_space(self) -> None:
         """Raises DatasetError before the first byte where the disk could not hold the last one."""

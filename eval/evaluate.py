@@ -16,6 +16,7 @@ from gymnasium.spaces import Box
 
 from icrl.config import config_to_dict, first_difference, load_config, parse_command, save_config
 from icrl.digests import DIGESTS_FILE, check_digests, digest_of, digest_of_text, read_digests
+from icrl.envs import FAMILIES
 from icrl.envs.episodes import policy_history, uniform_policy
 from icrl.envs.measured import check_anchors
 from icrl.envs.pool import factory_to_tell, make_pooled
@@ -29,6 +30,7 @@ from icrl.eval.rollout import Agent, Lane, Rollout, rollout
 from icrl.eval.summary import Evaluation, in_seeds, make_summary
 from icrl.files import json_text, whole_file, write_json
 from icrl.folders import CONFIG_FILE, SCORES_FILE, SUMMARY_FILE, check_out, check_source
+from icrl.held_out import COMPARED, compare
 from icrl.history import LearningHistory
 from icrl.progress import progress
 from icrl.provenance import PROVENANCE_FILE, Provenance, check_run_files, read_provenance, read_split
@@ -110,7 +112,8 @@ def evaluate(
         raise UsageError(f"{family.name} gave rewards that are not finite: `icrl check-family` tells more")
 
     # 4. The references and the measures.
-    evaluation = _measure(result, stored, tasks, anchors, settings, provenance, model)
+    trained_on = read_split(run).named(provenance.recorded_split)
+    evaluation = _measure(result, stored, tasks, anchors, settings, provenance, model, trained_on)
     summary = make_summary(evaluation)
 
     # 5. The files.
@@ -311,6 +314,7 @@ def _measure(
     config: EvaluateConfig,
     provenance: Provenance,
     model: dict[str, Any],
+    trained_on: Sequence[Task],
 ) -> Evaluation:
     family, regret = stored.family, None
     if has_regret(family, anchors):
@@ -334,8 +338,24 @@ def _measure(
     of_prior = config.split in SPLIT_NAMES and config.prompt == EMPTY_PROMPT
     bayes = family.bayes_optimal(config.episodes, tasks) if of_prior else None
     return Evaluation(
-        config, provenance, family, tasks, anchors, result, regret, source, bayes, draws, model, stored.changed
-    )
+        config, provenance, family, tasks, anchors, result, regret, source, bayes, draws, model, stored.changed,
+        _behave_as_trained(family, tasks, config, provenance, trained_on),
+    )  # fmt: skip
+
+
+def _behave_as_trained(
+    family: TaskFamily,
+    tasks: list[Task],
+    config: EvaluateConfig,
+    provenance: Provenance,
+    trained_on: Sequence[Task],
+) -> dict[str, int] | None:
+    """How many of the tasks do what a task does that the model was trained on: of a family of somebody's own, whose
+    parameters may be rounded on their way to the environment."""
+    if FAMILIES.is_built_in(provenance.family) or config.split == provenance.recorded_split:
+        return None
+    found = compare(family, {config.split: tasks}, trained_on, seconds=COMPARED, most=len(tasks))
+    return found.behave_as_trained(config.split)
 
 
 def _write(evaluation: Evaluation, summary: dict[str, Any], run: Path, out: Path) -> None:

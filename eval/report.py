@@ -86,6 +86,8 @@ def _headline(summary: dict[str, Any]) -> str:
     """What the numbers allow to be said, no more."""
     gain = summary["raw"]["gain"]
     where = "new tasks" if not summary["seen_in_training"] else "its training tasks"
+    if (summary.get("behave_as_trained") or {}).get("tasks"):
+        where = "tasks that do what its training tasks do"
     if gain["ci_low"] > 0:
         return f"A frozen model learns {where} from experience alone"
     if gain["ci_high"] < 0:
@@ -316,7 +318,7 @@ def _glossary(e: Evaluation) -> str:
                            "the same tasks from scratch."),
         ("Context", "How much the model reads at once. When it is full, the newest part is kept and acting goes on."),
     ]  # fmt: skip
-    if e.config.split == "test":
+    if e.config.split == "test" and e.new:
         words.append(
             (
                 "Held-out task",

@@ -135,7 +135,7 @@ def adaptation_figure(e: Evaluation) -> "Figure":
     if e.anchors.known:
         level = np.full(episodes, e.anchors.optimum.mean())
         lines.append(Line(f"{e.family.best_policy}, task known", OPTIMUM, level, dashes=LEVEL))
-    return _curves(lines, episodes, f"{unit} on a task it never saw" if not e.seen else unit, f"return per {unit}")
+    return _curves(lines, episodes, f"{unit} on a task it never saw" if e.new else unit, f"return per {unit}")
 
 
 def regret_figure(e: Evaluation) -> "Figure":

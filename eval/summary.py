@@ -40,6 +40,9 @@ class Evaluation:
     """Facts about the model: `parameters`, `context_length`, `sha256`."""
     changed_family: str | None = None
     """What the family does otherwise than when the data were recorded, which the user has accepted."""
+    behave_as_trained: dict[str, int] | None = None
+    """Of a family of somebody's own: how many "tasks" do what a task does that the model was trained on, and "of" how
+    many that is known."""
 
     @property
     def returns(self) -> NDArray[np.float64]:
@@ -60,6 +63,11 @@ class Evaluation:
     def seen(self) -> bool:
         """Whether the model was trained on histories of these very tasks."""
         return self.config.split == self.provenance.recorded_split
+
+    @property
+    def new(self) -> bool:
+        """Whether they are tasks that the model never saw, under no other number either."""
+        return not self.seen and not (self.behave_as_trained or {}).get("tasks")
 
 
 def make_summary(evaluation: Evaluation) -> dict[str, Any]:
@@ -86,6 +94,8 @@ def make_summary(evaluation: Evaluation) -> dict[str, Any]:
         summary["changed_family"] = e.changed_family
     if e.success is not None:
         summary["success"] = summarise_success(e.success, e.resamples)
+    if e.behave_as_trained is not None:
+        summary["behave_as_trained"] = e.behave_as_trained
     if e.source is not None:
         summary["source"] = {
             "learner": e.source.learner,
@@ -199,10 +209,16 @@ def _return_in_words(summary: dict[str, Any]) -> str:
 
 
 def tasks_in_words(summary: dict[str, Any]) -> str:
-    """ "16 tasks it never saw", "60 tasks of its training data", "5 validation tasks"."""
+    """ "16 tasks it never saw", "60 tasks of its training data", "5 tasks of the validation split", "20 tasks of the
+    test split, 16 of which do what tasks of its training data do"."""
     count = f"{summary['tasks']:,} task{'s' if summary['tasks'] > 1 else ''}"
     if summary["seen_in_training"]:
         return f"{count} of its training data"
+    alike = summary.get("behave_as_trained") or {"tasks": 0}
+    if alike["tasks"]:
+        compared = "" if alike["of"] == summary["tasks"] else f" of the {alike['of']} compared"
+        which = f"{alike['tasks']}{compared or ' of which'} do what tasks of its training data do"
+        return f"{count} of the {summary['split']} split, {which}"
     return f"{count} it never saw" if summary["split"] == "test" else f"{count} of the {summary['split']} split"
 
 

@@ -39,6 +39,8 @@ LATE, PARTING = 0.1, 0.05
 LONG = 400
 """Fewer steps tell only where whatever parts has parted in the first roll; those are enough of them, too."""
 MANY, FEW = 0.25, 3
+COMPARED = 2.0
+"""Seconds that a recording or an evaluation spends on the comparison."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,11 @@ class Comparison:
         """Whether a set's twins are too many to be an accident of the draw."""
         twins, of = len(self.twins[name]), self.compared[name]
         return twins >= max(MANY * of, min(FEW, of)) and twins > 0
+
+    def behave_as_trained(self, name: str) -> dict[str, int]:
+        """Of how many of a set's tasks it is known, and how many have a twin."""
+        twins = len(self.twins[name])
+        return {"tasks": twins if twins >= FEW or self.leaks(name) else 0, "of": self.compared[name]}
 
     def sentence(self, name: str) -> str:
         """A set's twins in words, with how to mend them."""

@@ -3,12 +3,14 @@
 import gymnasium as gym
 import numpy as np
 import pytest
+from family_pipeline import pipeline
 
 from icrl.conformance import CHECKS, Failure, Subject
 from icrl.envs import FAMILIES
 from icrl.envs.base import BatchedEnv
 from icrl.envs.gymnasium_family import GymnasiumFamily
 from icrl.envs.parametric import Parameter, ParametricFamily
+from icrl.eval.summary import tasks_in_words
 from icrl.held_out import compare, leak
 
 
@@ -141,6 +143,7 @@ class Arms(gym.Env):
 class Five(GymnasiumFamily):
     name, source, horizon = "five", "a test", 10
     parameters = {"goal": Parameter("reward", low=0.0, high=5.0, default=0.0)}  # noqa: RUF012
+    anchor_episodes = 2
 
     def make_env(self):
         return Arms()
@@ -165,3 +168,20 @@ def test_tasks_of_which_nothing_is_known_are_not_counted():
     split = made.split(0)
     found = compare(made, {"test": split.test}, split.train)
     assert (found.compared, found.twins) == ({"test": 0}, {"test": []})
+
+
+def test_recording_and_evaluation_say_so(monkeypatch, tmp_path, capsys):
+    """Kills: "tasks it never saw" of test tasks that are training tasks under another number."""
+    monkeypatch.setitem(FAMILIES._entries, "five", Five)
+    summary = pipeline("five", tmp_path, train=40, validation=1, test=10)
+    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("five: ")]
+    assert len(told) == 1
+    assert "10 of 10 test tasks" in told[0]
+    assert summary["behave_as_trained"] == {"tasks": 2, "of": 2}
+    assert summary["result"].startswith(
+        "On 2 tasks of the test split, 2 of which do what tasks of its training data do"
+    )
+    assert "never saw" not in (tmp_path / "run" / "eval" / "report.html").read_text()
+    made = tasks_in_words(summary | {"tasks": 50, "behave_as_trained": {"tasks": 16, "of": 20}})
+    assert made == "50 tasks of the test split, 16 of the 20 compared do what tasks of its training data do"
+    assert tasks_in_words(summary | {"behave_as_trained": {"tasks": 0, "of": 2}}) == "2 tasks it never saw"
