@@ -40,7 +40,7 @@ LONG = 400
 """Fewer steps tell only where whatever parts has parted in the first roll; those are enough of them, too."""
 MANY, FEW = 0.25, 3
 COMPARED = 2.0
-"""Seconds that a recording or an evaluation spends on the comparison."""
+"""Seconds of processor time that a recording or an evaluation spends on the comparison."""
 
 
 @dataclass(frozen=True)
@@ -86,10 +86,10 @@ def compare(
     """Compares the held-out tasks of each set with training tasks, those nearest in parameters among them.
 
     Args:
-        seconds: what it may take, about: fewer tasks and fewer steps where those of the family are slow.
+        seconds: of processor time, what it may take, about: fewer tasks and fewer steps where those of the family are slow.
         most: tasks of a set, the first ones.
     """
-    began = time.perf_counter()
+    began = time.process_time()
     speed = _speed(family, train[0], FIRST_STEPS) if seconds < inf else (0.0, 0.0)
 
     def cost(lanes: int, steps: int) -> float:
@@ -106,7 +106,7 @@ def compare(
     steps = FIRST_STEPS
     while race.alive.any() and race.steps < MOST_STEPS and not race.settled:
         kind = kinds[race.rolls % len(kinds)]
-        if race.rolls > 2 and time.perf_counter() - began + cost(race.lanes(kind), steps) > seconds:
+        if race.rolls > 2 and time.process_time() - began + cost(race.lanes(kind), steps) > seconds:
             break
         # A policy is given an episode to get where its task is told from others.
         race.roll(kind, max(steps, min(family.horizon + 1, 400)) if kind == "policy" else steps)
@@ -311,13 +311,13 @@ def _numbers(params: Any) -> list[float]:
 def _speed(family: TaskFamily, task: Task, steps: int) -> tuple[float, float]:
     """Seconds that a lane takes to be made and reset, and to step once."""
     lanes = 4
-    start = time.perf_counter()
+    start = time.process_time()
     with closing(family.make([task] * lanes, 0)) as env:
         env.reset()
-        made = time.perf_counter()
+        made = time.process_time()
         for action in _actions(family, [task], steps, 0, held=False):
             env.step(np.repeat(action[None], lanes, axis=0))
-        stepped = time.perf_counter()
+        stepped = time.process_time()
     return (made - start) / lanes, (stepped - made) / (lanes * steps)
 
 
