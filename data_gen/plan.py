@@ -21,10 +21,11 @@ from icrl.files import size_in_words
 from icrl.fingerprint import take
 from icrl.held_out import COMPARED, leak
 from icrl.provenance import Provenance
-from icrl.spaces import space_from_dict, space_to_dict, storage_dtype
+from icrl.spaces import space_to_dict
 from icrl.store_writer import LARGEST_LIST, shard_name
 from icrl.stored_family import about, relative
 from icrl.success import SUCCESS
+from icrl.tape import largest_history
 from icrl.tasks import Split, Task, TaskFamily
 
 if TYPE_CHECKING:
@@ -163,7 +164,7 @@ def make_plan(config: "GenerateConfig", out: Path) -> Plan:
         seed=config.seed,
     )
     _check_writable(provenance, split)
-    numbers, size = _largest_history(config, provenance)
+    numbers, size = largest_history(family, _kept(config))
     if numbers > LARGEST_LIST:
         raise UsageError(
             f"a history of {_kept(config):,} episodes of {family.horizon:,} steps may have {numbers:,} numbers in one "
@@ -189,17 +190,6 @@ def make_plan(config: "GenerateConfig", out: Path) -> Plan:
 def _kept(config: "GenerateConfig") -> int:
     """Episodes of a history that are recorded."""
     return -(-config.episodes // config.keep_every)
-
-
-def _largest_history(config: "GenerateConfig", provenance: Provenance) -> tuple[int, int]:
-    """Of a history whose episodes all last to the horizon: the numbers of its largest column, and bytes in all."""
-    observation, action = (space_from_dict(s) for s in (provenance.observation_space, provenance.action_space))
-    numbers, acting = (int(np.prod(space.shape)) for space in (observation, action))
-    width = numbers * storage_dtype(observation).itemsize
-    # Reward 4, terminated 1, truncated 1, episode 4, step in episode 4; a final observation each episode.
-    per_step = width + acting * storage_dtype(action).itemsize + 14
-    kept = _kept(config)
-    return kept * provenance.horizon * max(numbers, acting, 1), kept * (provenance.horizon * per_step + width)
 
 
 def _check_writable(provenance: Provenance, split: Split) -> None:

@@ -38,6 +38,7 @@ from icrl.schema import Fault, fields_of, read_json, text
 from icrl.stored_family import Consent, StoredFamily, stored_family
 from icrl.stored_family import add_arguments as add_family_consent
 from icrl.success import SUCCESS
+from icrl.tape import largest_history
 from icrl.tasks import SPLIT_NAMES, Anchors, Task, TaskFamily
 
 REPORT_FILE = "report.html"
@@ -46,6 +47,8 @@ TRAINED_ON = "train"
 """The one split that may be evaluated after training on it: whoever names it knows."""
 RECORDED_LANES = 64
 """So many tasks are recorded, for one of them to be drawn."""
+RECORDED_BYTES = 1 << 30
+"""Fewer are where they could take more memory than this."""
 
 
 def evaluate(
@@ -284,7 +287,8 @@ def _roll_out(
     config: EvaluateConfig,
 ) -> Rollout:
     family = stored.family
-    lanes: list[Lane] = [(0, n) for n in range(min(len(tasks), RECORDED_LANES))]
+    _, size = largest_history(family, config.episodes)
+    lanes: list[Lane] = [(0, n) for n in range(min(len(tasks), RECORDED_LANES, max(1, RECORDED_BYTES // size)))]
     if family.horizon == 1:
         # A pull's regret is that of the arm, which the return does not tell.
         lanes = [(s, n) for s in range(config.seeds) for n in range(len(tasks))]
@@ -324,14 +328,7 @@ def _measure(
     if config.source:
         with progress(f"{provenance.learner} on the same tasks", config.seeds * len(tasks), unit="lanes") as advance:
             source = run_source(
-                provenance,
-                family,
-                tasks,
-                anchors,
-                seeds=config.seeds,
-                seed=config.seed,
-                success=result.success is not None,
-                advance=advance,
+                provenance, family, tasks, anchors, seeds=config.seeds, seed=config.seed, advance=advance
             )
     draws = resample(config.seeds, len(tasks), config.bootstrap, config.seed)
     # The prior is that of the family's own tasks, and an agent with a prompt knows more.

@@ -4,6 +4,7 @@ Suffixes: S seeds, N tasks, E the learner's own episodes.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,15 +13,17 @@ from numpy.typing import NDArray
 
 from icrl.data_gen.learner import LearnerSetting
 from icrl.data_gen.learners import LEARNERS, make_learner
-from icrl.data_gen.record import record_histories
+from icrl.envs.stepping import lived
 from icrl.errors import IcrlError, UsageError
 from icrl.eval.measures import has_regret, pull_regret
+from icrl.eval.rollout import Scores
 from icrl.provenance import Provenance
 from icrl.seeding import derive_seed
+from icrl.tape import Tape, histories
 from icrl.tasks import Anchors, Task, TaskFamily, lane_numbers
 
 TRANSITIONS_AT_ONCE = 4_000_000
-"""Bounds the memory of a comparison over many tasks; 20 bytes each are usual."""
+"""Bounds the memory of a comparison over many tasks."""
 
 
 @dataclass(frozen=True)
@@ -74,43 +77,39 @@ def run_source(
     *,
     seeds: int,
     seed: int,
-    success: bool = False,
     advance: Callable[[int], None] | None = None,
 ) -> SourceRun:
     """Runs the learner that the data came from, as it was recorded, `seeds` times on every task.
 
     Its random numbers are a function of `seed`, the seed's number and the task's id; they are not those of any
     recorded history.
-
-    Args:
-        success: whether the environments tell it.
     """
     base = derive_seed(seed, "source learner")
     shape = (seeds, len(tasks), provenance.episodes)
-    returns, succeeded = np.zeros(shape), np.zeros(shape, bool) if success else None
+    returns, success, told = np.zeros(shape), np.zeros(shape, bool), False
     regret = np.zeros(shape) if has_regret(family, anchors) else None
+    learner, options = provenance.learner, provenance.learner_options
     for s, part in _parts(seeds, len(tasks), _lanes_at_once(provenance, family)):
         chosen = tasks[part]
-        histories = record_histories(
-            family,
-            chosen,
-            provenance.learner,
-            provenance.learner_options,
-            episodes=provenance.episodes,
-            keep_every=1,
-            seed=base,
-            index=lane_numbers(s, chosen),
-            success=success,
-        )
-        returns[s, part] = [history.episode_returns() for history in histories]
-        if succeeded is not None:
-            succeeded[s, part] = [history.success for history in histories]
+        index = lane_numbers(s, chosen)
+        actor = make_learner(learner, options, LearnerSetting(family, chosen, provenance.episodes, base, index))
+        # A pull's regret is that of the arm, which the return does not tell; nothing else of a history is looked at.
+        tape = Tape(family, np.arange(len(chosen) if regret is not None else 0))
+        scores = Scores(len(chosen), provenance.episodes)
+        with closing(family.make(chosen, base, index)) as env:
+            for step in lived(env, actor, provenance.episodes):
+                scores.write(step)
+                tape.write(step, step.live)
+        returns[s, part] = scores.returns
+        if scores.success is not None:
+            success[s, part], told = scores.success, True
         if regret is not None:
-            regret[s, part] = pull_regret(family, chosen, histories, anchors.optimum[part])
+            columns = tape.columns(np.array([task.id for task in chosen], np.int64), index)
+            found = list(histories(columns, chosen, learner))
+            regret[s, part] = pull_regret(family, chosen, found, anchors.optimum[part])
         if advance is not None:
             advance(len(chosen))
-    learner, options = provenance.learner, provenance.learner_options
-    return SourceRun(learner, options, provenance.keep_every, returns, regret, succeeded)
+    return SourceRun(learner, options, provenance.keep_every, returns, regret, success if told else None)
 
 
 def _parts(seeds: int, num_tasks: int, chunk: int) -> Iterator[tuple[int, slice]]:

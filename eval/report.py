@@ -253,6 +253,7 @@ def _table(summary: dict[str, Any], unit: str) -> str:
 
 def _success(summary: dict[str, Any], unit: str) -> str:
     last, source = last_in_words(summary), summary.get("source")
+    source = source if source and "success" in source else None
     first = "First" if summary["prompt"] == EMPTY_PROMPT else "First after the prompt"
     names = {
         "zero_shot": (first, f"the first {unit}"),

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from icrl.envs.base import BatchedEnv
-from icrl.envs.stepping import Watching, lived
+from icrl.envs.stepping import Step, Watching, lived
 from icrl.errors import UsageError
 from icrl.history import LearningHistory
 from icrl.seeding import derive_seed
@@ -61,6 +61,35 @@ class Rollout:
     """The K episodes of the lanes that were to be recorded."""
 
 
+class Scores:
+    """What each episode of each lane came to, `(L, K)`, as a batch is lived through.
+
+    Attributes:
+        returns: undiscounted.
+        success: whether it succeeded; None until the environments say anything of that.
+    """
+
+    def __init__(self, num_lanes: int, episodes: int) -> None:
+        self.returns = np.zeros((num_lanes, episodes))
+        self.success: NDArray[np.bool_] | None = None
+        self._running_L = np.zeros(num_lanes)
+
+    def write(self, step: Step) -> int:
+        """Adds a step up; gives the number of episodes that it ended and that count."""
+        self._running_L[step.lanes] += step.rewards
+        if not step.ended:
+            return 0
+        counted = np.flatnonzero(step.done & step.live)
+        place = step.lanes[counted], step.episode[counted]
+        self.returns[place] = self._running_L[place[0]]
+        self._running_L[step.lanes[step.done]] = 0.0
+        if step.succeeded is not None:
+            if self.success is None:
+                self.success = np.zeros(self.returns.shape, bool)
+            self.success[place] = step.succeeded[counted]
+        return len(counted)
+
+
 def rollout(
     family: TaskFamily,
     tasks: Sequence[Task],
@@ -104,21 +133,12 @@ def rollout(
     start = time.perf_counter()
     with closing((make or family.make)(lanes_task, base, index_L)) as env:
         agent.reset(num_lanes, seed=base, index=index_L, prompts=prompts)
-        return_LK, running_L, env_steps = np.zeros((num_lanes, episodes)), np.zeros(num_lanes), 0
-        success_LK, told = np.zeros((num_lanes, episodes), bool), False
+        scores, env_steps = Scores(num_lanes, episodes), 0
         for step in lived(env, Watching(agent), episodes):
             env_steps += step.stepped
-            running_L[step.lanes] += step.rewards
             tape.write(step, step.live)
-            if step.ended:
-                counted = np.flatnonzero(step.done & step.live)
-                return_LK[step.lanes[counted], step.episode[counted]] = running_L[step.lanes[counted]]
-                running_L[step.lanes[step.done]] = 0.0
-                if step.succeeded is not None:
-                    told = True
-                    success_LK[step.lanes[counted], step.episode[counted]] = step.succeeded[counted]
-                if advance is not None and len(counted):
-                    advance(len(counted))
+            if (counted := scores.write(step)) and advance is not None:
+                advance(counted)
     seconds = time.perf_counter() - start
 
     found = {}
@@ -128,5 +148,5 @@ def rollout(
         every = histories(columns, recorded, "in-context")
         found = {divmod(int(lane), len(tasks)): history for lane, history in zip(tape.lanes, every, strict=True)}
     shape = (seeds, len(tasks), episodes)
-    success = success_LK.reshape(shape) if told else None
-    return Rollout(return_LK.reshape(shape), env_steps, seconds, success, found)
+    success = None if scores.success is None else scores.success.reshape(shape)
+    return Rollout(scores.returns.reshape(shape), env_steps, seconds, success, found)

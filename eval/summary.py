@@ -169,8 +169,8 @@ def _success_in_words(summary: dict[str, Any]) -> str:
         f" It succeeded in {percent(success['zero_shot']['mean'])} of first {unit} and in "
         f"{percent(success['last5']['mean'])} of the last {last_in_words(summary)}"
     )
-    if "source" in summary:
-        source = summary["source"]
+    source = summary.get("source", {})
+    if "success" in source:
         text += f", its source learner {source['learner']} in {percent(source['success']['last5']['mean'])} at its end"
     return f"{text}."
 

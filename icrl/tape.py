@@ -95,6 +95,16 @@ def histories(columns: HistoryColumns, tasks: Sequence[Task], learner: str) -> I
         )
 
 
+def largest_history(family: TaskFamily, episodes: int) -> tuple[int, int]:
+    """Of a history whose episodes all last to the horizon: the numbers of its largest column, and bytes in all."""
+    observation, action = family.observation_space, family.action_space
+    numbers, acting = (int(np.prod(space.shape)) for space in (observation, action))
+    width = numbers * storage_dtype(observation).itemsize
+    # Reward 4, terminated 1, truncated 1, episode 4, step in episode 4; a final observation each episode.
+    per_step = width + acting * storage_dtype(action).itemsize + 14
+    return episodes * family.horizon * max(numbers, acting, 1), episodes * (family.horizon * per_step + width)
+
+
 @dataclass
 class _Stretch:
     """Rows in which the same lanes stood in the batch."""
