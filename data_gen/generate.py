@@ -80,6 +80,7 @@ def generate(
     *,
     resume: bool = False,
     dry_run: bool = False,
+    trust_code: bool = False,
     accept_changed_family: bool = False,
     **overrides: Any,
 ) -> Path:
@@ -89,13 +90,17 @@ def generate(
         config: a preset's name, a YAML file, or a `GenerateConfig`.
         resume: go on with what an earlier call with the same config has left; start where there is nothing.
         dry_run: print what would be done, and write nothing.
+        trust_code: run a family's code that the config of a dataset names, which came with the data.
         accept_changed_family: with `resume`, go on though the family does not do what it did.
         overrides: fields of the config; dotted ones as `**{"family_options.size": 7}`.
 
     Raises:
         UsageError: for a config that is wrong, or an `out` that is in use or holds data of another config.
     """
-    config, out = load_config(GenerateConfig, config, overrides), Path(out)
+    source, out = config, Path(out)
+    config = load_config(GenerateConfig, source, overrides)
+    if isinstance(source, str | Path) and "family" not in overrides:
+        _check_trust(Path(source), config, trust_code)
     config = replace(config, family=portable(config.family))
     plan = make_plan(config, out)
     shards, num_histories = plan.shards, plan.shards.num_histories
@@ -165,10 +170,15 @@ def main(argv: Sequence[str]) -> int:
         parser.add_argument("--resume", action="store_true", help="go on with what an earlier run has left in --out")
         parser.add_argument("--dry-run", action="store_true", help="print what would be done and write nothing")
         parser.add_argument(
+            "--trust-code", action="store_true", help="run a family's code that the config of somebody's data names"
+        )
+        parser.add_argument(
             "--accept-changed-family", action="store_true", help="go on though the family does not do what it did"
         )
 
     arguments, config = parse_command("icrl generate", __doc__, GenerateConfig, argv, add_arguments)
+    if arguments.config and not any(token.partition("=")[0] == "--family" for token in argv):
+        _check_trust(Path(arguments.config), config, arguments.trust_code)
     generate(
         config,
         arguments.out,
@@ -271,6 +281,15 @@ def _is_complete(plan: Plan, resume: bool, accept_changed_family: bool) -> bool:
             "folder"
         )
     return state == "complete"
+
+
+def _check_trust(source: Path, config: GenerateConfig, trust_code: bool) -> None:
+    """Raises UntrustedCode where the config of a dataset names code: that came with the data."""
+    from icrl.provenance import PROVENANCE_FILE
+    from icrl.stored_family import Consent, check_trust
+
+    if (source.parent / PROVENANCE_FILE).exists():
+        check_trust(source.parent, config.family, Consent(trust_code))
 
 
 def _check_family(before, config: GenerateConfig, out: Path, accept_changed_family: bool) -> None:

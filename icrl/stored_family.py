@@ -79,11 +79,7 @@ def stored_family(folder: Path, provenance: Provenance, split: Split, consent: C
         DatasetError: where this release defines another version of a built-in family.
     """
     name = portable(consent.family or provenance.family)
-    if consent.family is None and FAMILIES.is_place(name) and not consent.trusted:
-        raise UntrustedCode(
-            f"{_shown(name)} is code that came with the data{_in(folder)}, and is run only where you say so: "
-            f"--trust-code (trust_code=True, {TRUST}=1), or name your own, --family path/file.py:Class"
-        )
+    check_trust(folder, name, consent)
     root = None
     if FAMILIES.is_place(name):
         if consent.family is None:
@@ -108,13 +104,23 @@ def stored_family(folder: Path, provenance: Provenance, split: Split, consent: C
     return StoredFamily(family, name, root, changed)
 
 
+def check_trust(folder: Path, name: str, consent: Consent) -> None:
+    """Raises UntrustedCode where to make the family of that name would run code that came with the folder's data."""
+    if consent.family is None and FAMILIES.is_place(name) and not consent.trusted:
+        raise UntrustedCode(
+            f"{_shown(name)} is code that came with the data{_in(folder)}, and is run only where you say so: "
+            f"--trust-code (trust_code=True, {TRUST}=1), or name your own, --family path/file.py:Class"
+        )
+
+
 def changes(family: TaskFamily, provenance: Provenance, split: Split) -> str | None:
     """The first thing that a family does otherwise than when data were recorded, then and now; None where there is
-    none. Its version and the sizes of its splits are not looked at."""
+    none. The sizes of its splits are no part of it, nor is the version of a built-in family."""
     if spaces := _first_space(family, provenance):
         return spaces
-    then: dict[str, Any] = {"horizon": provenance.horizon, **provenance.family_options}
-    now: dict[str, Any] = {"horizon": family.horizon, **json.loads(json.dumps(family.options))}
+    if family.horizon != provenance.horizon:
+        return f"horizon was {provenance.horizon}, now {family.horizon}"
+    then, now = provenance.family_options, json.loads(json.dumps(family.options))
     for key in then:
         if key not in SPLIT_NAMES and then[key] != now.get(key):
             return f"{key} was {then[key]!r}, now {now.get(key)!r}"

@@ -92,6 +92,8 @@ def test_without_trust_nothing_of_it_runs(given, place, capsys, monkeypatch):
     path = list(sys.path)
     for folder in ("data", "run"):
         rewrite(folder, family=place)
+    config = Path("data/config.yaml")
+    config.write_text(config.read_text().replace("walk.py:Walk", place))
     assert cli.main(["evaluate", "run", *ROLL]) == 2
     told = capsys.readouterr().err
     assert told.startswith(f"icrl: {place} is code that came with the data in run, and is run only where you say so: ")
@@ -108,11 +110,15 @@ def test_without_trust_nothing_of_it_runs(given, place, capsys, monkeypatch):
     assert "validation_loss" in Path("again/metrics.jsonl").read_text()
     assert cli.main(["train", "--data", "data", "--out", "quiet", *SMALL, "--train.evaluate_every", "0"]) == 0
     assert "left out" not in capsys.readouterr().err
+    assert cli.main(["generate", "--config", "data/config.yaml", "--out", "new"]) == 2
+    assert "came with the data in data" in capsys.readouterr().err
     icrl.load_agent("run")
     icrl.HistoryStore.open("data").history(0)
     for call in (lambda: icrl.evaluate("run", "e"), lambda: read_provenance(Path("run")).make_family()):
         with pytest.raises(UntrustedCode, match="came with the data"):
             call()
+    with pytest.raises(UntrustedCode):
+        icrl.generate("data/config.yaml", "new")
     assert given.read_text() == ""
     assert sys.path == path
 
