@@ -4,6 +4,7 @@
 and the measures; 5. the files, `summary.json` last: a folder without it is not a whole evaluation.
 """
 
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -92,6 +93,8 @@ def evaluate(
     provenance = read_provenance(run)
     stored = stored_family(run, provenance, read_split(run), Consent(trust_code, family, accept_changed_family))
     family = stored.family
+    if stored.note:
+        print(f"icrl: {stored.note}", file=sys.stderr)
     tasks = _tasks(run, settings, provenance)
     agent, model = _load(run, settings, provenance)
     if (finished := _finished(out, settings, model, resume)) is not None:

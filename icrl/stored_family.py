@@ -65,6 +65,11 @@ class StoredFamily:
     changed: str | None
     """What it does otherwise than when the data were recorded, which the user has accepted."""
 
+    @property
+    def note(self) -> str | None:
+        """What there is to be told of that, in one line."""
+        return f"{self.place} has changed since the data were recorded: {self.changed}" if self.changed else None
+
 
 def stored_family(folder: Path, provenance: Provenance, split: Split, consent: Consent) -> StoredFamily:
     """The family of a dataset or a run.

@@ -131,8 +131,7 @@ def _curve_family(
         return None, None
     try:
         stored = stored_family(store.path, store.provenance, store.split, consent)
-        changed = f"{stored.place} has changed since the data were recorded: {stored.changed}"
-        return stored, changed if stored.changed else None
+        return stored, stored.note
     except UntrustedCode as error:
         return None, f"the in-context return curves are left out: {error}"
     except MissingExtra:
