@@ -8,16 +8,16 @@ import torch
 from safetensors import SafetensorError, safe_open
 from transformers.utils import logging
 
-from icrl.digests import DIGESTS_FILE, check_digests, digest_of, read_digests
+from icrl.digests import DIGESTS_FILE, SCHEMA, Digests, check_digests, digest_of, read_digests
 from icrl.errors import CheckpointError
 from icrl.files import write_json
-from icrl.folders import WEIGHTS_FILE
+from icrl.folders import STATE_FILE, TRAINING_FILE, WEIGHTS_FILE
 from icrl.models.config import InContextConfig
 from icrl.models.transformer import InContextTransformer
 from icrl.provenance import PROVENANCE_FILE, TASKS_FILE
 from icrl.schema import Fault, anything, map_of, read_json
 
-MODEL_FILES = ("config.json", WEIGHTS_FILE)
+MODEL_FILES = ("config.json", WEIGHTS_FILE, TRAINING_FILE)
 
 
 def read_model(folder: Path) -> InContextTransformer:
@@ -27,8 +27,8 @@ def read_model(folder: Path) -> InContextTransformer:
         CheckpointError: where there is no whole model, or its files are not of one model.
     """
     try:
-        if (digests := read_digests(folder)) is not None:
-            check_digests(folder, {name: of for name, of in digests.items() if name in MODEL_FILES})
+        digests = _digests(folder)
+        check_digests(folder, {name: of for name, of in digests.items() if name in MODEL_FILES})
         map_of(anything)(read_json(folder / "config.json"), "config.json")
         with _quiet():
             _check_shapes(InContextConfig.from_pretrained(folder, local_files_only=True), folder / WEIGHTS_FILE)
@@ -42,10 +42,21 @@ def read_model(folder: Path) -> InContextTransformer:
     return model
 
 
+def _digests(folder: Path) -> Digests:
+    """Of the folder's files; none where an earlier release wrote it. A checkpoint has them in its `state.json`."""
+    if (folder / STATE_FILE).exists() and not (folder / DIGESTS_FILE).exists():
+        state = read_json(folder / STATE_FILE)
+        map_of(anything)(state, STATE_FILE)
+        SCHEMA(digests := state.get("files", {}), "files")
+        return digests
+    return read_digests(folder) or {}
+
+
 def sign_model(folder: Path, run: Path) -> None:
     """Writes the digests of a saved model, and of what its run says of its data, into the model's folder."""
-    names = {**dict.fromkeys(MODEL_FILES, folder), **dict.fromkeys((PROVENANCE_FILE, TASKS_FILE), run)}
-    write_json(folder / DIGESTS_FILE, {name: digest_of(of / name) for name, of in names.items()})
+    files = [folder / name for name in MODEL_FILES if (folder / name).is_file()]
+    files += [run / PROVENANCE_FILE, run / TASKS_FILE]
+    write_json(folder / DIGESTS_FILE, {file.name: digest_of(file) for file in files})
 
 
 def _check_shapes(config: InContextConfig, weights: Path) -> None:
