@@ -20,7 +20,8 @@ from icrl.errors import DatasetError, FamilyError, UsageError
 from icrl.files import size_in_words
 from icrl.fingerprint import take
 from icrl.held_out import COMPARED, leak
-from icrl.provenance import Provenance
+from icrl.provenance import Provenance, check_tasks, check_values
+from icrl.schema import Fault
 from icrl.spaces import space_to_dict
 from icrl.store_writer import LARGEST_LIST, shard_name
 from icrl.stored_family import about, relative
@@ -193,7 +194,7 @@ def _kept(config: "GenerateConfig") -> int:
 
 
 def _check_writable(provenance: Provenance, split: Split) -> None:
-    """Raises FamilyError where the family's options or its tasks' parameters cannot be written as JSON."""
+    """Raises FamilyError where what is written down of the family and its tasks could not be read again."""
     stated: list[tuple[str, Any]] = [("options", provenance.family_options)]
     stated += [(f"task {task.id}", task.params) for name in split.names for task in split.named(name)]
     for what, value in stated:
@@ -204,7 +205,11 @@ def _check_writable(provenance: Provenance, split: Split) -> None:
                 f"{provenance.family}: {what} {value} cannot be written as JSON ({error}): expected finite numbers, "
                 "text, true or false, and lists and dicts of them"
             ) from None
-    json.dumps(asdict(provenance), allow_nan=False)
+    try:
+        check_values(asdict(provenance))
+        check_tasks((name, task.id, task.params) for name in split.names for task in split.named(name))
+    except Fault as fault:
+        raise FamilyError(f"{provenance.family} cannot be recorded: {fault}") from None
 
 
 def _tells_success(family: TaskFamily, task: Task) -> bool:

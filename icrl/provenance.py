@@ -5,6 +5,7 @@ that held-out tasks stay held out whatever a later version of a family would dra
 """
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -134,6 +135,25 @@ _OPTIONAL_SCHEMA = {
 _TASK_COLUMNS = {"task_id": "int64", "split": "string", "params": "string"}
 
 
+def check_values(values: dict[str, Any]) -> None:
+    """Raises Fault where a value of a provenance is none that can be."""
+    fields_of(_SCHEMA)(values, "it")
+    for key in OPTIONAL:
+        _OPTIONAL_SCHEMA.get(key, anything)(values.get(key), key)
+
+
+def check_tasks(rows: Iterable[tuple[str, int, dict[str, Any]]]) -> None:
+    """Raises Fault where a row of `tasks.parquet` (its split, number and parameters) is none that can be."""
+    seen: set[int] = set()
+    for split, number, params in rows:
+        integer(0, 2**63 - 1)(number, "task_id")
+        text(split, "split")
+        map_of(anything)(params, f"params of task {number}")
+        if number in seen:
+            raise Fault(f"task {number} is listed twice")
+        seen.add(number)
+
+
 def write_provenance(folder: Path, provenance: Provenance, split: Split) -> None:
     """Writes both files, each atomically, `provenance.json` last."""
     import pyarrow as pa
@@ -167,9 +187,7 @@ def read_provenance(folder: Path) -> Provenance:
             raise DatasetError(
                 f"{path} is not of format {FORMAT}, which this release reads: generate the data again with it"
             )
-        fields_of(_SCHEMA)(values, "it")
-        for key in OPTIONAL:
-            _OPTIONAL_SCHEMA.get(key, anything)(values.get(key), key)
+        check_values(values)
     except FileNotFoundError:
         raise DatasetError(
             f"{folder} has no {PROVENANCE_FILE}: expected a folder made by `icrl generate` or `icrl train`"
@@ -191,15 +209,9 @@ def read_split(folder: Path) -> Split:
         if {field.name: str(field.type) for field in table.schema} != _TASK_COLUMNS:
             raise Fault(f"expected the columns {', '.join(_TASK_COLUMNS)}")
         tasks: dict[str, list[Task]] = {name: [] for name in SPLIT_NAMES}
-        seen: set[int] = set()
-        for row in table.to_pylist():
-            number, split, params = row["task_id"], row["split"], json.loads(row["params"] or "")
-            integer(0)(number, "task_id")
-            text(split, "split")
-            map_of(anything)(params, f"params of task {number}")
-            if number in seen:
-                raise Fault(f"task {number} is listed twice")
-            seen.add(number)
+        rows = [(row["split"], row["task_id"], json.loads(row["params"] or "")) for row in table.to_pylist()]
+        check_tasks(rows)
+        for split, number, params in rows:
             tasks.setdefault(split, []).append(Task(number, params))
         parts = [tuple(tasks.pop(name)) for name in SPLIT_NAMES]
         return Split(seed, *parts, ood={name: tuple(of) for name, of in tasks.items()})

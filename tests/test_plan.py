@@ -15,6 +15,7 @@ from icrl.envs.parametric import Parameter
 from icrl.envs.simple_policies import ZeroAction
 from icrl.errors import DatasetError, FamilyError, UsageError
 from icrl.store import HistoryStore
+from icrl.tasks import Split, Task
 
 
 class Pictures(GymnasiumFamily):
@@ -133,7 +134,17 @@ def test_a_dry_run_refuses_what_the_recording_would(pictures, monkeypatch, tmp_p
         ({"episodes": 10**9}, None, UsageError),
         ({"histories_per_task": 10**9}, None, DatasetError),
         ({}, (Pictures, "anchors", unmeasured), FamilyError),
-        ({}, (Pictures, "horizon", 10**12), UsageError),
+        ({}, (Pictures, "horizon", 10**12), FamilyError),
+        ({"episodes": 10**10, "keep_every": 10**9}, None, FamilyError),
+        ({}, (Pictures, "version", "1.0"), FamilyError),
+        (
+            {},
+            (Pictures, "split", lambda self, seed: Split(seed, (Task(-1, {}),), (), (Task(1, {"k": 1.0}),))),
+            FamilyError,
+        ),
+        ({}, (Pictures, "split", lambda self, seed: Split(seed, (Task(0, {"k": {1, 2}}),), (), ())), FamilyError),
+        ({}, (Pictures, "split", lambda self, seed: Split(seed, (Task(0, {"k": np.nan}),), (), ())), FamilyError),
+        ({}, (Pictures, "split", lambda self, seed: Split(seed, (Task(0, {}), Task(0, {})), (), ())), FamilyError),
         ({}, (shutil, "disk_usage", full), DatasetError),
     ]
     for values, patch, error in faults:
