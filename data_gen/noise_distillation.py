@@ -66,7 +66,8 @@ class NoiseDistillation(PerLane):
         if self._mixes:
             action = self._policy.act(observations)
             epsilon = self.epsilon().reshape(-1, *(1,) * (action.ndim - 1))
-            return ((1.0 - epsilon) * action + epsilon * self._random.act(observations)).astype(np.float32)
+            # The environment rounds what is to be rounded.
+            return (1.0 - epsilon) * action + epsilon * self._random.act(observations)
         explore_N = self._streams.uniform() < self.epsilon()
         return np.where(explore_N, self._random.act(observations), self._policy.act(observations))
 

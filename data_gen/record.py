@@ -8,8 +8,8 @@ import numpy as np
 
 from icrl.data_gen.learner import LearnerSetting
 from icrl.data_gen.learners import make_learner
+from icrl.envs.answers import Answers
 from icrl.envs.stepping import lived
-from icrl.errors import UsageError
 from icrl.history import LearningHistory
 from icrl.store_writer import HistoryColumns
 from icrl.tape import Tape, histories
@@ -39,21 +39,12 @@ def record(
     index = np.asarray(index, np.int64)
     actor = make_learner(learner, learner_options, LearnerSetting(family, tasks, episodes, seed, index))
     tape = Tape(family, np.arange(len(tasks)), success)
+    answers = Answers(family, tasks)
     with closing(family.make(tasks, seed, index)) as env:
-        for step in lived(env, actor, episodes):
+        for step in lived(env, actor, episodes, answers):
             tape.write(step, step.live & (step.episode % keep_every == 0))
-    columns = tape.columns(np.array([task.id for task in tasks], np.int64), index)
-    for what, values in (
-        ("observation", columns.observations),
-        ("reward", columns.rewards),
-        ("observation", columns.final_observations),
-    ):
-        if not np.isfinite(values).all():
-            raise UsageError(
-                f"{family.name} gave {'an' if what[0] == 'o' else 'a'} {what} that is not finite: expected numbers, "
-                "since a model would learn nothing from others; `icrl check-family` finds such"
-            )
-    return columns
+        answers.check_differences(env)
+    return tape.columns(np.array([task.id for task in tasks], np.int64), index)
 
 
 def record_histories(

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from icrl.data_gen.learner import LearnerSetting
 from icrl.data_gen.learners import LEARNERS, make_learner
+from icrl.envs.answers import Answers
 from icrl.envs.stepping import lived
 from icrl.errors import IcrlError, UsageError
 from icrl.eval.measures import has_regret, pull_regret
@@ -97,7 +98,7 @@ def run_source(
         tape = Tape(family, np.arange(len(chosen) if regret is not None else 0))
         scores = Scores(len(chosen), provenance.episodes)
         with closing(family.make(chosen, base, index)) as env:
-            for step in lived(env, actor, provenance.episodes):
+            for step in lived(env, actor, provenance.episodes, Answers(family, chosen)):
                 scores.write(step)
                 tape.write(step, step.live)
         returns[s, part] = scores.returns

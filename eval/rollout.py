@@ -12,6 +12,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from icrl.envs.answers import Answers
 from icrl.envs.base import BatchedEnv
 from icrl.envs.stepping import Step, Watching, lived
 from icrl.errors import UsageError
@@ -134,7 +135,7 @@ def rollout(
     with closing((make or family.make)(lanes_task, base, index_L)) as env:
         agent.reset(num_lanes, seed=base, index=index_L, prompts=prompts)
         scores, env_steps = Scores(num_lanes, episodes), 0
-        for step in lived(env, Watching(agent), episodes):
+        for step in lived(env, Watching(agent), episodes, Answers(family, lanes_task)):
             env_steps += step.stepped
             tape.write(step, step.live)
             if (counted := scores.write(step)) and advance is not None:

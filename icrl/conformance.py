@@ -121,13 +121,14 @@ def spaces(subject: Subject) -> None:
     out = subject.roll(env, subject.actions(family.horizon + 3, count))
     for observation in [*out["observations"], *out["final"][(out["terminated"] | out["truncated"]).any(axis=1)]]:
         if isinstance(family.observation_space, gym.spaces.Box):
-            expect(observation.dtype == np.float32, f"observations are {observation.dtype}: expected float32")
+            dtype = family.observation_space.dtype
+            expect(observation.dtype == dtype, f"observations are {observation.dtype}: expected {dtype}")
             expect(np.isfinite(observation).all(), "an observation is not finite")
         expect(
             env.observation_space.contains(observation),
             f"an observation is outside {family.observation_space}: from {observation.min()} to {observation.max()}",
         )
-    expect(out["rewards"].dtype == np.float32, f"rewards are {out['rewards'].dtype}: expected float32")
+    expect(out["rewards"].dtype in (np.float32, np.float64), f"rewards are {out['rewards'].dtype}: expected floats")
     expect(np.isfinite(out["rewards"]).all(), "a reward is not finite")
     for name in ("terminated", "truncated"):
         expect(out[name].dtype == bool, f"{name} is {out[name].dtype}: expected bool")

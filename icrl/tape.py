@@ -46,7 +46,7 @@ class Tape:
             kept,
             step.observations[some].astype(observation_type),
             step.actions[some].astype(action_type),
-            np.asarray(step.rewards[some], np.float32),
+            step.rewards[some],
             step.terminated[some],
             step.truncated[some],
             step.episode[some],

@@ -22,7 +22,7 @@ from icrl.models.saved import read_model
 from icrl.models.tokens import Tokens
 from icrl.models.transformer import InContextTransformer
 from icrl.seeding import Streams, stream_keys
-from icrl.spaces import describe_space, memory_dtype, space_from_dict, within_box
+from icrl.spaces import BoxActions, WrongValue, describe_space, gate, in_short, memory_dtype, space_from_dict
 
 
 class InContextAgent:
@@ -39,6 +39,7 @@ class InContextAgent:
         self._observation_space = space_from_dict(model.config.observation_space)
         self._action_space = space_from_dict(model.config.action_space)
         self._scales = model.config.maps
+        self._observation_gate, self._action_gate = gate(self._observation_space), gate(self._action_space)
         self._distribution = distribution_of(model.config.action_space)
         self._context: Context | None = None
         self._awaiting = "reset"
@@ -87,28 +88,46 @@ class InContextAgent:
                 f"observations have shape {observations.shape}: expected {shape}, {self.num_envs} observations "
                 f"of {describe_space(self.model.config.observation_space)}"
             )
+        try:
+            observations = self._observation_gate(observations)
+        except WrongValue as error:
+            raise UsageError(f"{self._place(error.row)}: the observation {error}") from None
         none = np.empty((self.num_envs, 0))
         tokens = self._tokens(
-            self._checked(observations)[:, None], none, none, none,
+            observations.astype(memory_dtype(self._observation_space), copy=False)[:, None], none, none, none,
             self._steps[:, None], self._actions, self._rewards, self._dones,
         )  # fmt: skip
         outputs = self._context.step(tokens)
+        if not (finite := torch.isfinite(outputs).flatten(1).all(1)).all():
+            where = self._place(int(finite.int().argmin()))
+            raise CheckpointError(
+                f"{where}: the model's outputs are not finite, so there is no action: its training diverged, or its "
+                "weights are damaged; train again, or restore the folder"
+            )
         self._actions = self.method.act(outputs, None if self.greedy else self._uniforms(), self._distribution)
         if self._is_box(self._action_space):
-            self._actions = within_box(self._action_space, self._scales.actions.undo(self._actions))
+            self._actions = BoxActions(self._action_space).within(self._scales.actions.undo(self._actions))
         self._awaiting = "observe"
         return self._actions.copy()
 
     def observe(self, rewards: NDArray, terminated: NDArray, truncated: NDArray) -> None:
         """The environments' answer to the last `act`, each `(N,)`."""
         self._expect("observe")
-        for name, values in (("rewards", rewards), ("terminated", terminated), ("truncated", truncated)):
-            if np.shape(values) != (self.num_envs,):
+        columns = {"rewards": rewards, "terminated": terminated, "truncated": truncated}
+        for name, values in columns.items():
+            values = columns[name] = np.asarray(values)
+            if values.shape != (self.num_envs,):
                 raise UsageError(
-                    f"{name} has shape {np.shape(values)}: expected ({self.num_envs},), one for each environment"
+                    f"{name} has shape {values.shape}: expected ({self.num_envs},), one for each environment"
                 )
-        self._rewards = np.array(rewards, np.float64)
-        self._dones = np.asarray(terminated, bool) | np.asarray(truncated, bool)
+            if values.dtype.kind not in "biuf":
+                raise UsageError(f"{name} has the type {values.dtype}: expected numbers")
+            good = np.isfinite(values) if name == "rewards" else (values == 0) | (values == 1)
+            if not good.all():
+                lane, what = int(np.argmin(good)), "a finite number" if name == "rewards" else "a boolean"
+                raise UsageError(f"{self._place(lane)}: {name} has {in_short(values[lane])}: expected {what}")
+        self._rewards = columns["rewards"].astype(np.float64)
+        self._dones = (columns["terminated"] != 0) | (columns["truncated"] != 0)
         self._steps = np.where(self._dones, 0, self._steps + 1)
         self._awaiting = "act"
 
@@ -138,18 +157,8 @@ class InContextAgent:
             first = "agent.reset(num_envs)" if self._awaiting == "reset" else f"agent.{self._awaiting}(...)"
             raise UsageError(f"agent.{call}(...) was called where {first} is due: reset, then act and observe in turn")
 
-    def _checked(self, observations: NDArray) -> NDArray:
-        """The observations in the type that tokens hold; raises UsageError where one is not of the space."""
-        space = self._observation_space
-        if self._is_box(space):
-            return observations.astype(memory_dtype(space), copy=False)
-        sizes = space.nvec if hasattr(space, "nvec") else space.n
-        if observations.dtype.kind not in "iu" or (observations < 0).any() or (observations >= sizes).any():
-            raise UsageError(
-                f"observations of type {observations.dtype} from {observations.min()} to {observations.max()} are not "
-                f"of {describe_space(self.model.config.observation_space)}: give the integers of that space"
-            )
-        return observations.astype(np.int64, copy=False)
+    def _place(self, lane: int) -> str:
+        return f"lane {lane}, step {self._steps[lane]} of its episode"
 
     def _tokens(self, *columns: NDArray) -> Tokens:
         columns = self._scales.columns(*columns)
@@ -186,16 +195,14 @@ class InContextAgent:
     def _check_prompt(self, lane: int, prompt: LearningHistory) -> None:
         """Raises UsageError where a prompt is not of the model's spaces."""
         remedy = "take the prompt from data of the model's own family"
-        for what, space in (("observations", self._observation_space), ("actions", self._action_space)):
-            if (shape := getattr(prompt, what).shape[1:]) != space.shape:
-                raise UsageError(f"prompt {lane} has {what} of shape {shape}: expected {space.shape}; {remedy}")
-        if not self._is_box(self._action_space):
-            count = self._action_space.n
-            if prompt.actions.min() < 0 or prompt.actions.max() >= count:
-                raise UsageError(
-                    f"prompt {lane} has actions up to {prompt.actions.max()}, the model knows {count}: {remedy}"
-                )
-        self._checked(prompt.observations)
+        for what, gate_of in (("observations", self._observation_gate), ("actions", self._action_gate)):
+            try:
+                gate_of(getattr(prompt, what))
+            except WrongValue as error:
+                raise UsageError(f"prompt {lane}, step {error.row}: {what} hold {error}; {remedy}") from None
+        if not (finite := np.isfinite(prompt.rewards)).all():
+            step = int(np.argmin(finite))
+            raise UsageError(f"prompt {lane}, step {step}: the reward is {prompt.rewards[step]}: expected a number")
 
 
 def load_agent(path: str | Path, device: str = "cpu", greedy: bool = False) -> InContextAgent:

@@ -32,6 +32,7 @@ def _lived(env, act, learn, episodes) -> dict[str, np.ndarray]:
     while len(finals) < episodes:
         action = env.played(act(observation))
         following, reward, terminated, truncated, info = env.step(action)
+        reward = reward.astype(np.float32)  # As it is stored.
         done = bool(terminated[0] or truncated[0])
         after = info["final_obs"] if done else following
         learn(observation, action, reward, terminated, truncated, after)

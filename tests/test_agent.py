@@ -204,9 +204,12 @@ def _ready() -> InContextAgent:
         (lambda a: a.observe(np.zeros(2), np.zeros(2), np.zeros(2)), r"agent.act\(...\) is due"),
         (lambda a: [a.act(np.zeros((2, 2), int)) for _ in range(2)], r"agent.observe\(...\) is due"),
         (lambda a: a.act(np.zeros((3, 2), int)), r"shape \(3, 2\): expected \(2, 2\).*MultiDiscrete\(9, 7\)"),
-        (lambda a: a.act(np.full((2, 2), 7)), r"from 7 to 7 are not of MultiDiscrete\(9, 7\)"),
-        (lambda a: a.act(np.full((2, 2), -1)), "from -1 to -1"),
-        (lambda a: a.act(np.zeros((2, 2))), "type float64"),
+        (
+            lambda a: a.act(np.full((2, 2), 7)),
+            r"lane 0, step 0 .*with 7, not of MultiDiscrete\(9, 7\): expected 0 to 6",
+        ),
+        (lambda a: a.act(np.full((2, 2), -1)), "with -1, not of"),
+        (lambda a: a.act(np.zeros((2, 2))), "expected integers"),
         (lambda a: a.reset(0), "num_envs is 0"),
         (lambda a: a.reset(2, index=[1]), r"index has shape \(1,\)"),
         (lambda a: a.reset(2, prompts=[None]), "got 1 prompts for 2 environments"),
@@ -226,8 +229,8 @@ def test_a_prompt_of_another_family_is_refused():
     """Kills: a prompt whose actions or observations the model's tables do not have."""
     history = make_history(6)
     for change, message in [
-        ({"actions": np.full(6, 5)}, "actions up to 5, the model knows 5"),
-        ({"observations": np.zeros((6, 3), np.uint8)}, r"shape \(3,\): expected \(2,\)"),
+        ({"actions": np.full(6, 5)}, r"prompt 0, step 0: actions hold 5, not of Discrete\(5\)"),
+        ({"observations": np.zeros((6, 3), np.uint8)}, r"shape \(3,\): expected the shape \(2,\)"),
         ({"observations": np.full((6, 2), 8, np.uint8)}, r"not of MultiDiscrete\(9, 7\)"),
     ]:
         wrong = LearningHistory(**(vars(history) | change))

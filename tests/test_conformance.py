@@ -68,7 +68,7 @@ class RoomEnv(DarkRoomEnv):
         if self.fault == "cut":
             self._cut_N = self.steps >= 2
         if self.fault == "type":
-            rewards = rewards.astype(np.float64)
+            rewards = rewards.astype(np.int64)
         if self.fault == "global generator":
             rewards += np.random.default_rng().random(len(rewards)).astype(np.float32)
         if self.fault == "batch sum":

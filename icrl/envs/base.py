@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from icrl.lanes import PerLane, rising
 from icrl.seeding import Streams, stream_keys
+from icrl.spaces import BoxActions, check_action_space, in_short
 from icrl.success import SUCCESS
 
 
@@ -46,6 +47,7 @@ class BatchedEnv(VectorEnv, PerLane):
         seed: int,
         index: NDArray | None = None,
     ) -> None:
+        check_action_space(type(self).__name__, action_space)
         self.metadata = {"autoreset_mode": AutoresetMode.SAME_STEP}
         self.single_observation_space = observation_space
         self.single_action_space = action_space
@@ -59,6 +61,7 @@ class BatchedEnv(VectorEnv, PerLane):
         self.streams = Streams(stream_keys(seed, "environment", self.index))
         self.steps = np.zeros(num_envs, np.int32)
         self._all_lanes = np.arange(num_envs)
+        self._box = BoxActions(action_space) if isinstance(action_space, gym.spaces.Box) else None
         self._num_actions = int(action_space.n) if isinstance(action_space, gym.spaces.Discrete) else None
         self._cut_N = np.zeros(num_envs, bool)
         """Lanes whose episode `_advance` found to be cut for a reason of the environment's own."""
@@ -117,10 +120,10 @@ class BatchedEnv(VectorEnv, PerLane):
 
         Args:
             actions: shape `(N,)`, integers of a Discrete action space; or `(N, *action_shape)` of a Box, which are
-                taken as float32 and clipped to its bounds.
+                clipped to its bounds and taken as its type, rounded where that is of integers.
 
         Returns:
-            observations `(N, *observation_shape)`, rewards `(N,)` float32, terminated `(N,)`, truncated `(N,)`, info;
+            observations `(N, *observation_shape)`, rewards `(N,)`, terminated `(N,)`, truncated `(N,)`, info;
             `info["success"]`, `(N,)`, where the environment tells success.
 
         Raises:
@@ -143,7 +146,7 @@ class BatchedEnv(VectorEnv, PerLane):
         return self._observe(), rewards, terminated, truncated, info
 
     def played(self, actions: NDArray) -> NDArray:
-        """The actions that `step` plays where it is given these: those of a Box as float32 and within its bounds.
+        """The actions that `step` plays where it is given these: those of a Box as its type and within its bounds.
 
         Raises:
             ValueError: as `step`.
@@ -165,16 +168,22 @@ class BatchedEnv(VectorEnv, PerLane):
             wrong = actions[(actions < 0) | (actions >= self._num_actions)][0]
             raise ValueError(f"action {wrong} is not in {self.single_action_space}")
 
-    def _clipped(self, actions: NDArray) -> NDArray[np.float32]:
+    def _clipped(self, actions: NDArray) -> NDArray:
         space = self.single_action_space
         if actions.shape != (self.num_envs, *space.shape) or actions.dtype.kind not in "fiu":
             raise ValueError(
                 f"actions have shape {actions.shape} and type {actions.dtype}: "
                 f"expected numbers of shape {(self.num_envs, *space.shape)}"
             )
-        if not np.isfinite(actions).all():
-            raise ValueError("an action is not finite: expected numbers, got NaN or infinity")
-        return np.clip(actions.astype(np.float32), space.low, space.high)
+        if np.count_nonzero(np.isfinite(actions)) != actions.size:
+            lane = int(np.argmin(np.isfinite(actions).reshape(self.num_envs, -1).all(axis=1)))
+            raise ValueError(f"the action {in_short(actions[lane])} of lane {lane} is not finite: expected numbers")
+        return self._box.within(actions)
+
+    def lost_differences(self) -> str | None:
+        """Between which observations shown so far the space's type did not hold the differences, in words; None where
+        it held all."""
+        return None
 
     def _leave(self, lanes: NDArray[np.int64]) -> None:
         """Called with the lanes that will be let go of, before they are: to close what they hold."""
@@ -184,7 +193,7 @@ class BatchedEnv(VectorEnv, PerLane):
         """Puts these lanes at the start of an episode."""
 
     @abstractmethod
-    def _advance(self, actions: NDArray) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    def _advance(self, actions: NDArray) -> tuple[NDArray, NDArray[np.bool_]]:
         """Applies the actions; returns rewards and terminated, each `(N,)`, both freshly allocated."""
 
     @abstractmethod

@@ -2,22 +2,25 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.spaces import utils as flatten
 from numpy.typing import NDArray
 
+from icrl.envs.answers import place
 from icrl.envs.base import BatchedEnv
 from icrl.envs.measured import measured_return
+from icrl.envs.nested import Nested, flat_sample, flat_space
 from icrl.envs.parametric import ParametricFamily
 from icrl.envs.simple_policies import UniformActions, ZeroAction
 from icrl.errors import FamilyError, IcrlError, UsageError
+from icrl.narrowing import Narrowing
 from icrl.own_code import in_one_line, line_of
-from icrl.spaces import space_from_dict, space_to_dict
+from icrl.spaces import WrongValue, as_array, check_action_space, gate, space_from_dict, space_to_dict
 from icrl.success import success_of
 from icrl.tasks import Anchors, ReferencePolicy, Task
 
@@ -54,12 +57,8 @@ class GymnasiumFamily(ParametricFamily):
             if getattr(env, what, None) is None:
                 raise UsageError(f"{self.name}: the environment of make_env, {env}, states no {what}")
         self.observation_space = _supported(env.observation_space)
-        if not isinstance(env.action_space, gym.spaces.Discrete | gym.spaces.Box):
-            raise UsageError(
-                f"{self.name} has the action space {env.action_space}: expected Discrete or Box; wrap the environment "
-                "in make_env"
-            )
-        self.action_space = _supported(env.action_space)
+        check_action_space(self.name, env.action_space)
+        self.action_space = space_from_dict(space_to_dict(env.action_space))
         env.close()
 
     @abstractmethod
@@ -98,7 +97,7 @@ class GymnasiumBatch(BatchedEnv):
     Its lane i seeds its own generator once, from the stream (seed, "environment", index[i]).
     """
 
-    per_lane = ("envs", "_seen", "_seeded_N")
+    per_lane = ("envs", "_of", "_seen", "_seeded_N", "_narrowing")
     worth_leaving = 0.0
 
     def __init__(self, family: GymnasiumFamily, tasks: Sequence[Task], seed: int, index: Sequence[int] | None) -> None:
@@ -106,10 +105,14 @@ class GymnasiumBatch(BatchedEnv):
         self.envs = [family.make_env() for _ in tasks]
         for env, task in zip(self.envs, tasks, strict=True):
             family.apply(env, task.params)
-        self._flattened = isinstance(self.envs[0].observation_space, gym.spaces.Dict | gym.spaces.Tuple)
-        self._shape = family.observation_space.shape
-        self._integers = not isinstance(family.observation_space, gym.spaces.Box)
-        self._seen = np.zeros((len(tasks), *self._shape), family.observation_space.dtype)
+        space = family.observation_space
+        self._of = [place(family, task) for task in tasks]
+        self._flattened = isinstance(self.envs[0].observation_space, Nested)
+        self._take = gate(space)
+        self._floats = space.dtype.kind == "f"
+        # Rounded to the space's type when all is there: until then nothing is lost.
+        self._seen = np.zeros((len(tasks), *space.shape), np.float64 if self._floats else space.dtype)
+        self._narrowing, self._narrows = Narrowing(), False
         self._seeded_N = np.zeros(len(tasks), bool)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
@@ -132,12 +135,12 @@ class GymnasiumBatch(BatchedEnv):
                 raise FamilyError(f"reset of {env} gave {_short(answer)}: expected {RESET_GIVES}")
             self._see(lane, answer[0])
 
-    def _advance(self, actions: NDArray) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        rewards, terminated = np.zeros(self.num_envs, np.float32), np.zeros(self.num_envs, bool)
+    def _advance(self, actions: NDArray) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        rewards, terminated = np.zeros(self.num_envs), np.zeros(self.num_envs, bool)
         discrete = self._num_actions is not None
         self._told_N = None
         for lane, env in enumerate(self.envs):
-            action = int(actions[lane]) if discrete else actions[lane]
+            action = int(actions[lane]) if discrete else actions[lane, ...]
             try:
                 answer = env.step(action)
             except Exception as error:
@@ -145,35 +148,64 @@ class GymnasiumBatch(BatchedEnv):
                 raise
             if not (isinstance(answer, tuple) and len(answer) == 5):
                 raise FamilyError(f"step of {env} gave {_short(answer)}: expected {STEP_GIVES}")
-            observation, reward, terminated[lane], self._cut_N[lane], info = answer
-            if not (isinstance(reward, Real) or (np.shape(reward) == () and np.asarray(reward).dtype.kind in "biuf")):
-                raise FamilyError(f"{env} gives the reward {_short(reward)}: expected one number")
-            rewards[lane] = reward
+            observation, reward, ends, cuts, info = answer
+            rewards[lane] = self._number(lane, reward)
+            terminated[lane] = self._flag(lane, "terminated", ends)
+            self._cut_N[lane] = self._flag(lane, "truncated", cuts)
             if (told := success_of(info)) is not None:
                 self._told_N = np.zeros(self.num_envs, bool) if self._told_N is None else self._told_N
                 self._told_N[lane] = told
             self._see(lane, observation)
         return rewards, terminated
 
+    def _number(self, lane: int, reward: Any) -> float:
+        if isinstance(reward, Real) or (np.shape(reward) == () and np.asarray(reward).dtype.kind in "biuf"):
+            with suppress(OverflowError):
+                return float(reward)
+        raise FamilyError(f"{self._of[lane]}: its step gives the reward {_short(reward)}: expected one number")
+
+    def _flag(self, lane: int, name: str, value: Any) -> bool:
+        if value is False or value is True:
+            return value
+        array = np.asarray(value)
+        if array.size == 1 and array.dtype.kind in "biu" and array.item() in (0, 1):
+            return bool(array.item())
+        raise FamilyError(f"{self._of[lane]}: its step gives {name} = {_short(value)}: expected True or False")
+
     def _see(self, lane: int, observation: Any) -> None:
-        space, given = self.envs[lane].observation_space, observation
-        if self._flattened:
-            try:
-                observation = flatten.flatten(space, given)
-            except Exception as error:
-                raise FamilyError(f"{self.envs[lane]} shows {_short(given)}: expected a sample of {space}") from error
-        # NumPy would spread a single number over a whole row, and cut 2.7 to 2.
-        if np.shape(observation) != self._shape:
-            raise FamilyError(
-                f"{self.envs[lane]} shows {_short(given)} of shape {np.shape(given)}: expected the shape "
-                f"{self._shape} of its observation_space"
-            )
-        if self._integers and np.asarray(observation).dtype.kind not in "biu":
-            raise FamilyError(f"{self.envs[lane]} shows {_short(given)}: expected integers, of {space}")
-        self._seen[lane] = observation
+        try:
+            if self._flattened:
+                row = flat_sample(self.envs[lane].observation_space, observation)
+            else:
+                row = self._row(observation)
+        except WrongValue as error:
+            raise FamilyError(f"{self._of[lane]}: the environment shows {error}") from None
+        self._narrows |= row.dtype.itemsize > self.single_observation_space.dtype.itemsize
+        self._seen[lane] = row
+
+    def _row(self, observation: Any) -> NDArray:
+        """Of the space's shape, and of a type that `_seen` holds unchanged."""
+        row = as_array(observation)
+        dtype = self.single_observation_space.dtype
+        exact = row.dtype == dtype or (
+            self._floats and row.dtype.kind in "biuf" and dtype.itemsize <= row.dtype.itemsize
+        )
+        return row if exact and row.shape == self._seen.shape[1:] else self._take(row[None])[0]
 
     def _observe(self) -> NDArray:
-        return self._seen.copy()
+        if self._floats and self._narrows:
+            self._narrowing(self._seen)
+        try:
+            seen = self._take(self._seen)
+        except WrongValue as error:
+            raise FamilyError(f"{self._of[error.row]}: the environment shows {error}") from None
+        return seen.copy() if seen is self._seen else seen
+
+    def lost_differences(self) -> str | None:
+        if (lost := self._narrowing.lost()) is None:
+            return None
+        number, low, high = lost
+        return f"between {low!r} and {high!r} in number {number} of each"
 
     def _leave(self, lanes: NDArray[np.int64]) -> None:
         for lane in lanes:
@@ -191,12 +223,14 @@ def _explain(error: Exception, what: str, gives: str) -> None:
 
 
 def _short(value: Any) -> str:
-    text = repr(value)
+    text = " ".join(repr(value).split())
     return text if len(text) <= 60 else f"{text[:57]}…"
 
 
 def _supported(space: gym.Space) -> gym.Space:
-    """The space as the framework speaks it: Dict and Tuple flattened, a Box of float32."""
-    if isinstance(space, gym.spaces.Dict | gym.spaces.Tuple):
-        space = flatten.flatten_space(space)
+    """The space as the framework speaks it: Dict and Tuple flattened, booleans as bytes."""
+    if isinstance(space, Nested):
+        space = flat_space(space)
+    elif isinstance(space, gym.spaces.Box) and space.dtype == bool:
+        space = gym.spaces.Box(0, 1, space.shape, np.uint8)
     return space_from_dict(space_to_dict(space))

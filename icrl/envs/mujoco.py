@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+import gymnasium as gym
 import mujoco
 import numpy as np
 from gymnasium.envs.mujoco import MujocoEnv
@@ -115,6 +116,8 @@ class MujocoFamily(GymnasiumFamily):
         self._noise = {"reset_noise_scale": 0.0} if "start" in ([hold] if isinstance(hold, str) else hold) else {}
         super().__init__(train=train, validation=validation, test=test, **options)
         self.options["horizon"] = self.horizon = horizon
+        space = self.observation_space
+        self.observation_space = gym.spaces.Box(space.low, space.high, space.shape, np.float32)
         with closing(self.make_env()) as env:
             self._original = {column: getattr(env.model, column).copy() for column in self.columns}
         self.ood_sets |= self._more_sets()

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from icrl.envs import FAMILIES, make_family
+from icrl.envs.answers import Answers
 from icrl.envs.base import BatchedEnv
 from icrl.errors import FamilyError, IcrlError, LaunchError, UsageError
 from icrl.own_code import in_one_line, line_of
@@ -108,7 +109,7 @@ class PooledEnv(BatchedEnv):
             "actions": _Shared(context, self.action_space.shape, self.action_space.dtype),
             "observations": _Shared(context, self.observation_space.shape, self.observation_space.dtype),
             "final": _Shared(context, self.observation_space.shape, self.observation_space.dtype),
-            "rewards": _Shared(context, (self.num_envs,), np.float32),
+            "rewards": _Shared(context, (self.num_envs,), np.float64),
             "terminated": _Shared(context, (self.num_envs,), bool),
             "truncated": _Shared(context, (self.num_envs,), bool),
         }
@@ -129,7 +130,7 @@ class PooledEnv(BatchedEnv):
         self._firsts = [part.start for part in (own, *others)]
         self._place([own, *others])
         with self._all_or_none():
-            self._share = _Share(family.make(list(tasks[own]), seed, self.index[own]), self._shared, own)
+            self._share = _Share(family, list(tasks[own]), seed, self.index[own], self._shared, own)
             self._answers()
         self.worth_leaving, self._stepped = self._share.env.worth_leaving, self.num_envs
 
@@ -157,7 +158,7 @@ class PooledEnv(BatchedEnv):
         for part, own in zip(self._parts, infos, strict=True):
             for key, values in own.items():
                 info.setdefault(key, np.zeros((self.num_envs, *values.shape[1:]), values.dtype))[part] = values
-        return observations, rewards, terminated, truncated, info
+        return observations, rewards.astype(self._share.reward_dtype, copy=False), terminated, truncated, info
 
     @property
     def lanes_stepped(self) -> int:
@@ -256,8 +257,17 @@ def _received(pipe: Connection) -> Any:
 class _Share:
     """The lanes that one process has, and their place in the memory of all."""
 
-    def __init__(self, env: BatchedEnv, shared: Mapping[str, _Shared], part: slice) -> None:
-        self.env = env
+    def __init__(
+        self,
+        family: TaskFamily,
+        tasks: list[Task],
+        seed: int,
+        index: NDArray,
+        shared: Mapping[str, _Shared],
+        part: slice,
+    ) -> None:
+        self.env, self._answers = family.make(tasks, seed, index), Answers(family, tasks)
+        self.reward_dtype = np.dtype(np.float32)
         self.mine = {name: block.array[part] for name, block in shared.items()}
 
     def do(self, what: str, argument: Any) -> dict[str, Any]:
@@ -269,20 +279,24 @@ class _Share:
         if not len(mine["rewards"]):
             return {}
         if what == "reset":
-            mine["observations"][...] = self.env.reset(seed=argument)[0]
+            mine["observations"][...] = self._answers.first(self.env.reset(seed=argument)[0])
             return {}
-        observations, rewards, terminated, truncated, info = self.env.step(mine["actions"].copy())
-        mine["observations"][...], mine["rewards"][...] = observations, rewards
-        mine["terminated"][...], mine["truncated"][...] = terminated, truncated
-        # Where no lane of this process has ended its last observations are those that are shown, as in one process.
-        mine["final"][...] = info.get("final_obs", observations)
-        return {key: values for key, values in info.items() if key not in ("final_obs", "_final_obs")}
+        answer = self.env.step(mine["actions"].copy())
+        # Memory that is shared takes any number for one of its own type.
+        checked = self._answers.step(answer)
+        self.reward_dtype = np.asarray(answer[1]).dtype
+        mine["observations"][...], mine["rewards"][...] = checked.observations, answer[1]
+        mine["terminated"][...], mine["truncated"][...] = checked.terminated, checked.truncated
+        # Where a lane has not ended its last observation is that which is shown, as in one process.
+        mine["final"][...] = checked.successors
+        return {key: values for key, values in checked.info.items() if key not in ("final_obs", "_final_obs")}
 
     def _keep(self, lanes: NDArray[np.int64]) -> int:
         had_some = len(self.mine["rewards"]) > 0
         self.mine = {name: values[: len(lanes)] for name, values in self.mine.items()}
         if len(lanes):
             self.env = self.env.keep(lanes)
+            self._answers.keep(lanes)
             return self.env.lanes_stepped
         if had_some:
             self.env.close()
@@ -293,7 +307,7 @@ def _work(pipe: Connection, recipe: tuple, shared: Mapping[str, _Shared], part: 
     """What a process of the pool does: makes its lanes, then resets and steps them when it is told to."""
     stay_with_parent()
     try:
-        share = _Share(_make(*recipe), shared, part)
+        share = _made(shared, part, *recipe)
         pipe.send({})
         while True:
             try:
@@ -306,12 +320,17 @@ def _work(pipe: Connection, recipe: tuple, shared: Mapping[str, _Shared], part: 
         _report(pipe, error)
 
 
-def _make(
-    name: str, factory: Callable[..., TaskFamily] | None, options: dict[str, Any], tasks: list[Task], *rest: Any
-) -> BatchedEnv:
+def _made(
+    shared: Mapping[str, _Shared],
+    part: slice,
+    name: str,
+    factory: Callable[..., TaskFamily] | None,
+    options: dict[str, Any],
+    *lanes: Any,
+) -> _Share:
     if factory is not None and not FAMILIES.is_added(name):
         FAMILIES.add(name, factory)
-    return make_family(name, **options).make(tasks, *rest)
+    return _Share(make_family(name, **options), *lanes, shared, part)
 
 
 def _report(pipe: Connection, error: Exception) -> None:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from icrl.errors import UsageError
 from icrl.lanes import PerLane
 from icrl.seeding import Streams
+from icrl.spaces import BoxActions, check_action_space
 from icrl.tasks import Task, TaskFamily
 
 
@@ -26,15 +27,15 @@ class UniformActions(PerLane):
         self._valid_N: NDArray[np.int64] | None = None
         if isinstance(self._space, gym.spaces.Discrete):
             self._valid_N = family.valid_actions(tasks)
-        elif not self._space.is_bounded():
-            raise UsageError(f"{family.name} has actions without bounds: there is no uniform random policy")
+        else:
+            check_action_space(family.name, self._space)
+            self._box = BoxActions(self._space)
 
     def act(self, observations: NDArray) -> NDArray:
         if isinstance(self._space, gym.spaces.Discrete):
             return self._streams.integers(self._space.n if self._valid_N is None else self._valid_N)
-        low, high = self._space.low, self._space.high
-        share = self._streams.uniform_block(low.size).T.reshape(-1, *low.shape)
-        return (low + share * (high - low)).astype(np.float32)
+        shape = self._space.shape
+        return self._box.random(self._streams.uniform_block(self._space.low.size).T.reshape(-1, *shape))
 
     def observe(self, rewards: NDArray, terminated: NDArray, truncated: NDArray) -> None:
         """Nothing to remember."""
@@ -53,9 +54,9 @@ class ZeroAction(PerLane):
         space = family.action_space
         if not isinstance(space, gym.spaces.Box):
             raise UsageError(f"{family.name} has no action zero: its actions are {space}")
-        self._action = np.clip(np.zeros((len(tasks), *space.shape), np.float32), space.low, space.high)
+        self._action = BoxActions(space).within(np.zeros((len(tasks), *space.shape), space.dtype))
 
-    def act(self, observations: NDArray) -> NDArray[np.float32]:
+    def act(self, observations: NDArray) -> NDArray:
         return self._action.copy()
 
     def observe(self, rewards: NDArray, terminated: NDArray, truncated: NDArray) -> None:

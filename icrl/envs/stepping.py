@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from icrl.envs.answers import Answers
 from icrl.envs.base import BatchedEnv
 from icrl.lanes import lets_go
 from icrl.success import SUCCESS, successes
@@ -62,29 +63,24 @@ class Watching:
         self._policy.observe(rewards, terminated, truncated)
 
 
-def lived(env: BatchedEnv, actor: Any, episodes: int) -> Iterator[Step]:
+def lived(env: BatchedEnv, actor: Any, episodes: int, answers: Answers) -> Iterator[Step]:
     """Every step until all lanes have lived through `episodes` episodes.
 
     Lanes that have leave the batch as soon as that pays, if the actor can let go of lanes; else they step along.
 
     Args:
         actor: a `Learner` with a lane for each of `env`, or a `Watching` one.
+        answers: checks what `env` shows.
     """
     may_leave = lets_go(actor)
-    observations, _ = env.reset()
+    observations = answers.first(env.reset()[0])
     lanes = np.arange(env.num_envs)
     live = np.ones(len(lanes), bool)
     episode, step = np.zeros(len(lanes), np.int32), np.zeros(len(lanes), np.int32)
     succeeded: NDArray[np.bool_] | None = None
     while True:
         actions = env.played(actor.act(observations))
-        following, rewards, terminated, truncated, info = env.step(actions)
-        done = terminated | truncated
-        ended = bool(done.any())
-        successors = following
-        if ended:
-            where = done.reshape(done.shape + (1,) * (following.ndim - 1))
-            successors = np.where(where, info["final_obs"], following)
+        following, rewards, terminated, truncated, info, done, ended, successors = answers.step(env.step(actions))
         if SUCCESS in info:
             said = successes(info[SUCCESS], done.shape)
             succeeded = said if succeeded is None else succeeded | said
@@ -108,5 +104,6 @@ def lived(env: BatchedEnv, actor: Any, episodes: int) -> Iterator[Step]:
             stay = np.flatnonzero(live)
             env = env.keep(stay)
             actor.keep(stay)
+            answers.keep(stay)
             lanes, live, observations, episode, step = (x[stay] for x in (lanes, live, observations, episode, step))
             succeeded = None if succeeded is None else succeeded[stay]

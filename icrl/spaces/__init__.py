@@ -11,13 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from icrl.errors import UsageError
-from icrl.spaces.box import BoxCodec, bounds_of, random_box_actions, within_box
-from icrl.spaces.codec import Codec, Take, WrongValue, in_short
+from icrl.spaces.actions import BoxActions
+from icrl.spaces.box import BoxCodec, bounds_of
+from icrl.spaces.codec import Codec, Take, WrongValue, as_array, in_short
 from icrl.spaces.countable import DiscreteCodec, MultiDiscreteCodec
 
 __all__ = [
-    "WrongValue", "alike", "bounds_of", "check_action_space", "describe_space", "gate", "in_short", "memory_dtype",
-    "no_action", "random_box_actions", "space_from_dict", "space_to_dict", "storage_dtype", "within_box",
+    "BoxActions", "WrongValue", "alike", "as_array", "bounds_of", "check_action_space", "describe_space", "gate",
+    "in_short", "memory_dtype", "no_action", "space_from_dict", "space_to_dict", "storage_dtype",
 ]  # fmt: skip
 
 CODECS: dict[str, Codec] = {codec.kind: codec for codec in (DiscreteCodec(), MultiDiscreteCodec(), BoxCodec())}

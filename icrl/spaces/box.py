@@ -62,40 +62,38 @@ class BoxCodec(Codec):
         return f"Box({', '.join(map(str, description['shape']))}){dtype}"
 
     def gate(self, space: gym.spaces.Box) -> Take:
-        words = self.words(self.to_dict(space))
+        words, shape = self.words(self.to_dict(space)), space.shape
         dtype, low, high = space.dtype, space.low, space.high
-        if dtype.kind == "f":
+        floats, open_ = dtype.kind == "f", False
+        if floats:
             # What is not finite is of no space, bounded or not.
+            open_ = bool(np.isinf(low).all() and np.isinf(high).all())
             low, high = np.maximum(low, np.finfo(dtype).min), np.minimum(high, np.finfo(dtype).max)
             holds_all = False
         else:
             holds_all = bool(np.all(low == np.iinfo(dtype).min) and np.all(high == np.iinfo(dtype).max))
         same = bool(low.size) and bool((low == low.flat[0]).all() and (high == high.flat[0]).all())
-        least, most = (low.flat[0], high.flat[0]) if same else (None, None)
+        least, most = (low.flat[0], high.flat[0]) if same else (low, high)
 
         def inside(values: NDArray) -> bool:
-            if not values.size or (holds_all and values.dtype == dtype):
+            if holds_all and values.dtype == dtype:
                 return True
             # NaN is neither above nor below: the comparisons must hold, rather than their opposites not.
-            if same:
-                return bool(values.min() >= least and values.max() <= most)
-            return bool(((values >= low) & (values <= high)).all())
+            within = np.isfinite(values) if open_ else (values >= least) & (values <= most)
+            return np.count_nonzero(within) == values.size
 
         def take(values: NDArray) -> NDArray:
-            given = as_batch(values, space.shape, words)
-            if dtype.kind == "f":
-                values = _rounded(given, dtype)
-            else:
-                values = given.view(np.uint8) if given.dtype == bool else given
+            given = as_batch(values, shape, words)
+            values = _rounded(given, dtype) if floats else given.view(np.uint8) if given.dtype == bool else given
             if not inside(values):
-                if dtype.kind == "f" and given.dtype.kind == "f" and given.dtype.itemsize < dtype.itemsize:
+                if floats and given.dtype.kind == "f" and given.dtype.itemsize < dtype.itemsize:
                     # A bound, rounded to the type that the value came in.
                     with np.errstate(over="ignore"):
                         near = (given >= low.astype(given.dtype)) & (given <= high.astype(given.dtype))
                     if near.all():
                         return np.clip(values, low, high)
                 raise _outside(given, values, low, high, words)
-            if dtype.kind != "f" and values.dtype != dtype:
+            if not floats and values.dtype != dtype:
                 if values.dtype.kind == "f" and (values != np.rint(values)).any():
                     row = int(np.argmax((values != np.rint(values)).reshape(len(values), -1).any(axis=1)))
                     raise WrongValue(row, f"{in_short(given[row])}: expected integers, of {words}")
@@ -110,11 +108,11 @@ def _outside(given: NDArray, values: NDArray, low: NDArray, high: NDArray, words
     row = int(np.argmax(wrong.any(axis=1)))
     place = int(np.argmax(wrong[row]))
     number = given[row].ravel()[place]
-    shown = in_short(given[row]) if given[row].size == 1 else f"{in_short(given[row])} has {in_short(number)} and"
+    shown = in_short(given[row]) if given[row].size == 1 else f"{in_short(given[row])} with {in_short(number)}"
     limits = [in_short(bound.ravel()[place]) for bound in (low, high)]
     if not np.isfinite(number):
-        return WrongValue(row, f"{shown} is not finite: expected numbers, of {words}")
-    return WrongValue(row, f"{shown} is not of {words}: expected {limits[0]} to {limits[1]}")
+        return WrongValue(row, f"{shown}, not finite: expected numbers, of {words}")
+    return WrongValue(row, f"{shown}, not of {words}: expected {limits[0]} to {limits[1]}")
 
 
 def _rounded(values: NDArray, dtype: np.dtype) -> NDArray:
@@ -149,36 +147,3 @@ def bounds_of(description: dict[str, Any]) -> tuple[list[float | None], list[flo
     return tuple(
         bound if isinstance(bound := description[side], list) else [bound] * count for side in ("low", "high")
     )
-
-
-def within_box(space: gym.spaces.Box, values: NDArray) -> NDArray:
-    """Finite numbers `(N, *shape)` as actions of the Box: within its bounds, of its type, rounded where they count."""
-    if space.dtype.kind == "f":
-        # Numbers between two bounds do not leave them by being rounded to the bounds' own type.
-        if values.dtype.kind != "f" or values.dtype.itemsize < space.dtype.itemsize:
-            values = values.astype(space.dtype)
-        return np.clip(values, space.low, space.high).astype(space.dtype, copy=False)
-    if values.dtype.kind != "f":
-        return np.clip(values, space.low, space.high).astype(space.dtype)
-    whole = np.rint(values.astype(np.float64))
-    low, high = space.low.astype(np.float64), space.high.astype(np.float64)
-    # The float of a bound of 64 bits may lie beyond it: only what is below is cast.
-    inner = np.where((whole > low) & (whole < high), whole, 0.0).astype(space.dtype)
-    return np.where(whole >= high, space.high, np.where(whole <= low, space.low, inner))
-
-
-def random_box_actions(space: gym.spaces.Box, uniforms: NDArray[np.float64]) -> NDArray:
-    """Actions of a bounded Box, all equally likely, for uniforms `(N, *shape)` on [0, 1)."""
-    low, high = space.low, space.high
-    if space.dtype.kind == "f":
-        with np.errstate(over="ignore"):
-            width = high - low
-        if np.isfinite(width).all():
-            return within_box(space, low + uniforms * width)
-        low, high = low.astype(np.float64), high.astype(np.float64)
-        return within_box(space, low * (1.0 - uniforms) + high * uniforms)
-    # Counted from the lowest, modulo 2^64: no sum of 64 bits overflows.
-    low, high = low.astype(np.int64), high.astype(np.int64)
-    count = (high.view(np.uint64) - low.view(np.uint64)).astype(np.float64) + 1.0
-    steps = np.minimum(np.floor(uniforms * count), np.nextafter(count, 0.0)).astype(np.uint64)
-    return np.clip((low.view(np.uint64) + steps).view(np.int64), low, high).astype(space.dtype)

@@ -65,13 +65,23 @@ class Codec(ABC):
 
 def as_batch(values: Any, shape: tuple[int, ...], words: str) -> NDArray:
     """A batch as an array with rows of that shape; raises WrongValue where it is none."""
-    values = np.asarray(values)
+    values = as_array(values)
     if values.dtype.kind not in "biuf":
-        raise WrongValue(0, f"{in_short(values[:1])} of type {values.dtype}: expected numbers, of {words}")
+        raise WrongValue(
+            0, f"{in_short(values[0] if len(values) else values)} of type {values.dtype}: expected numbers, of {words}"
+        )
     if values.shape[1:] != shape:
         what = f"{in_short(values[0])} of shape {values.shape[1:]}"
         raise WrongValue(0, f"{what}: expected the shape {shape} of {words}")
     return values
+
+
+def as_array(values: Any) -> NDArray:
+    """Raises WrongValue for lists of several lengths."""
+    try:
+        return np.asarray(values)
+    except ValueError:
+        raise WrongValue(0, f"{in_short(values)}: expected an array") from None
 
 
 def in_short(value: Any) -> str:

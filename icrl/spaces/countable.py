@@ -22,30 +22,27 @@ class _Countable(Codec):
         raise NotImplementedError
 
     def gate(self, space: Any) -> Take:
-        sizes, words = self.sizes(space), self.words(self.to_dict(space))
+        sizes, words, shape = self.sizes(space), self.words(self.to_dict(space)), space.shape
         limits: dict[np.dtype, Any] = {}
 
         def take(values: NDArray) -> NDArray:
-            values = as_batch(values, space.shape, words)
+            values = as_batch(values, shape, words)
             kind = values.dtype.kind
             if kind == "f":
                 raise WrongValue(0, f"{in_short(values[0])}: expected integers, of {words}")
             if kind == "b":
                 values = values.view(np.uint8)
-            # Seen as unsigned a negative number is a large one: one comparison finds both.
-            unsigned = values if kind != "i" else values.view(f"{values.dtype.byteorder}u{values.dtype.itemsize}")
             if values.dtype not in limits:
-                most = sizes
-                if kind == "i" and values.dtype.itemsize < 8:
-                    most = np.minimum(sizes, np.iinfo(values.dtype).max + 1).astype(unsigned.dtype)
-                limits[values.dtype] = (most.max() == most.min(), int(most.max()), most)
-            alike, largest, each = limits[values.dtype]
-            if values.size and (int(unsigned.max()) >= largest if alike else (unsigned >= each).any()):
-                wrong = (unsigned >= each).reshape(len(values), -1)
+                limits[values.dtype] = _limit(sizes, values.dtype)
+            unsigned, limit = limits[values.dtype]
+            # Seen as unsigned a negative number is a large one: one comparison finds both.
+            outside = values.view(unsigned) >= limit
+            if np.count_nonzero(outside):
+                wrong = outside.reshape(len(values), -1)
                 row = int(np.argmax(wrong.any(axis=1)))
                 most = int(sizes.ravel()[np.argmax(wrong[row])]) - 1
-                where = f" has {in_short(values[row].ravel()[np.argmax(wrong[row])])} and" if sizes.ndim else ""
-                raise WrongValue(row, f"{in_short(values[row])}{where} is not of {words}: expected 0 to {most}")
+                where = f" with {in_short(values[row].ravel()[np.argmax(wrong[row])])}" if sizes.ndim else ""
+                raise WrongValue(row, f"{in_short(values[row])}{where}, not of {words}: expected 0 to {most}")
             return values
 
         return take
@@ -99,6 +96,15 @@ class MultiDiscreteCodec(_Countable):
 
     def words(self, description: dict[str, Any]) -> str:
         return f"MultiDiscrete({', '.join(map(str, description['nvec']))})"
+
+
+def _limit(sizes: NDArray[np.int64], dtype: np.dtype) -> tuple[np.dtype, Any]:
+    """The unsigned type of that size, and the least number that is too large: one, or one for each coordinate."""
+    unsigned = np.dtype(f"{dtype.byteorder}u{dtype.itemsize}")
+    if dtype.kind == "i" and dtype.itemsize < 8:
+        sizes = np.minimum(sizes, np.iinfo(dtype).max + 1)
+    limit = sizes if sizes.max() > np.iinfo(unsigned).max else sizes.astype(unsigned)
+    return unsigned, limit.ravel()[0] if limit.max() == limit.min() else limit
 
 
 def _count(n: Any) -> int:
