@@ -17,6 +17,8 @@ class Learner(Protocol):
 
     A class that cannot learn every family says so in a static method `misfit(family)`: in a few words why it cannot
     learn that one, or nothing. `make_learner` asks it, and names the learners that can.
+
+    It may define `keep(lanes)`, or derive from `icrl.lanes.PerLane`: then lanes that are done leave the batch.
     """
 
     def act(self, observations: NDArray) -> NDArray:

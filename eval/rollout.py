@@ -26,7 +26,10 @@ Lane = tuple[int, int]
 
 
 class Agent(Protocol):
-    """What a rollout needs of an agent; `icrl.models.agent.InContextAgent` is one."""
+    """What a rollout needs of an agent; `icrl.models.agent.InContextAgent` is one.
+
+    It may define `keep(lanes)`, which lets go of all lanes but these: then lanes that are done leave the batch.
+    """
 
     def reset(
         self,
@@ -42,8 +45,6 @@ class Agent(Protocol):
 
     def observe(self, rewards: NDArray, terminated: NDArray, truncated: NDArray) -> None:
         """The environments' answer to the last `act`, each `(L,)`."""
-
-    # An agent may define `keep(lanes)`: it lets go of all lanes but these, which are places in the present batch.
 
 
 @dataclass(frozen=True)

@@ -96,7 +96,10 @@ class Anchors:
 
 
 class ReferencePolicy(Protocol):
-    """A policy that does not learn, batched over lanes: the optimum of a known task, for instance."""
+    """A policy that does not learn, batched over lanes: the optimum of a known task, for instance.
+
+    It may define `keep(lanes)`, or derive from `icrl.lanes.PerLane`: then lanes that are done leave the batch.
+    """
 
     def act(self, observations: NDArray) -> NDArray:
         """Actions `(N, *action_shape)` for observations `(N, *observation_shape)`."""
