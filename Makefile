@@ -6,7 +6,7 @@ PYTHON ?= python3
 # Extras that go into one environment; dmc's mujoco is another.
 TOGETHER := mujoco,metaworld,minigrid,xland
 
-.PHONY: demo test test-extras test-slow lint format benchmarks clean
+.PHONY: demo test test-extras test-oldest test-slow lint format benchmarks clean
 
 # Histories -> pretraining -> in-context evaluation of the frozen model -> report. Killed half-way, it goes on.
 demo: $(VENV)/.installed
@@ -25,6 +25,13 @@ test-extras: .venv-extras/.installed .venv-dmc/.installed
 test-slow: $(VENV)/.installed-dev .venv-extras/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow
 	ICRL_EXPECTED_EXTRAS=$(TOGETHER) OMP_NUM_THREADS=1 .venv-extras/bin/python -m pytest -m slow tests/extras
+
+# The main path under the lowest versions that pyproject.toml declares, in an environment of its own; old libraries warn of
+# newer ones among their own dependencies.
+test-oldest: .venv-oldest/.installed
+	OMP_NUM_THREADS=1 .venv-oldest/bin/python -m pytest -W ignore::DeprecationWarning $(OLDEST)
+OLDEST := $(addprefix tests/test_,oldest.py main_path.py model_saving.py cache_parity.py store.py config.py windows.py \
+  parametric.py report.py resolve.py)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
@@ -57,5 +64,11 @@ $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(@D)/bin/python -m pip install --quiet -c constraints.txt -e '.[$(EXTRAS)]'
 	touch $@
 
+.venv-oldest/.installed: pyproject.toml tests/oldest.py
+	$(PYTHON) -m venv $(@D)
+	$(PYTHON) tests/oldest.py > $(@D)/constraints.txt
+	$(@D)/bin/python -m pip install --quiet -c $(@D)/constraints.txt -e '.[dev]'
+	touch $@
+
 clean:
-	rm -rf $(VENV) .venv-extras .venv-dmc $(DEMO) build dist *.egg-info
+	rm -rf $(VENV) .venv-extras .venv-dmc .venv-oldest $(DEMO) build dist *.egg-info

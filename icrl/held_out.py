@@ -86,7 +86,7 @@ def compare(
     """Compares the held-out tasks of each set with training tasks, those nearest in parameters among them.
 
     Args:
-        seconds: of processor time, what it may take, about: fewer tasks and fewer steps where those of the family are slow.
+        seconds: of processor time, about: fewer tasks and fewer steps where those of the family are slow.
         most: tasks of a set, the first ones.
     """
     began = time.process_time()

@@ -1,7 +1,7 @@
 """What is saved as a model's `config.json`: its size, and the spaces that it speaks."""
 
 from dataclasses import asdict, fields
-from typing import Any
+from typing import Any, ClassVar
 
 from transformers import AutoConfig, PreTrainedConfig
 
@@ -34,6 +34,8 @@ class InContextConfig(PreTrainedConfig):
     """
 
     model_type = "icrl"
+    # transformers before 5.20 otherwise makes an instance of defaults in order to save one of values.
+    has_no_defaults_at_init: ClassVar[bool] = True
     attribute_map = {"hidden_size": "width", "num_hidden_layers": "n_layer", "num_attention_heads": "n_head"}  # noqa: RUF012
 
     n_layer: int
