@@ -168,12 +168,12 @@ def _text(row: NDArray) -> str:
 
 def _shortened(observations: NDArray) -> NDArray[np.float64]:
     """At most `SHOWN` numbers of each lane's observation, `(N, D)`: long ones are added up in parts, with weights that
-    tell the places of a part from one another."""
+    tell the places of a part from one another, and so that large numbers do not hide small ones."""
     flat = np.asarray(observations).reshape(len(observations), -1).astype(np.float64)
     if flat.shape[1] <= SHOWN:
         return flat
     weights = 1 + (np.arange(flat.shape[1]) * 0.6180339887) % 1
-    return np.add.reduceat(flat * weights, np.arange(SHOWN) * flat.shape[1] // SHOWN, axis=1)
+    return np.add.reduceat(np.arcsinh(flat) * weights, np.arange(SHOWN) * flat.shape[1] // SHOWN, axis=1)
 
 
 def _parted(then: Mapping[str, Any], now: Mapping[str, Any], family: TaskFamily) -> str | None:

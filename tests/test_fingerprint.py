@@ -194,6 +194,23 @@ def test_what_is_no_edit_is_not(recorded, tmp_path, monkeypatch):
     assert changes(family, plan.provenance, plan.split) is None
 
 
+def test_one_number_among_many_is_noticed(tmp_path):
+    """Kills: an observation of which most was never looked at, or drowned in one large number."""
+    rng = np.random.default_rng(3)
+    seen = "np.array([self.place, self.speed, 0.25], np.float32)"
+    scales = (10.0 ** rng.integers(-1, 6, 40)).tolist()
+    wide = f"(np.array({scales}) * np.sin(self.place + np.arange(40))).astype(np.float32)"
+    source = CART.replace(seen, wide).replace("Box(-9.0, 9.0, (3,)", "Box(-1e6, 1e6, (40,)")
+    (tmp_path / "own.py").write_text(source)
+    config = GenerateConfig(family=f"{tmp_path / 'own.py'}:Cart", learner="random", episodes=2)
+    plan = make_plan(config, tmp_path / "data")
+    assert changes(rebuilt("Cart", source, tmp_path / "same", plan), plan.provenance, plan.split) is None
+    for place in rng.choice(40, 8, replace=False):
+        other = f"({wide} * (1 + 0.5 * (np.arange(40) == {place}))).astype(np.float32)"
+        family = rebuilt("Cart", source.replace(wide, other), tmp_path / str(place), plan)
+        assert "observation" in changes(family, plan.provenance, plan.split)
+
+
 @pytest.mark.parametrize("name", [name for name in FAMILIES if not FAMILIES.extra(name)])
 def test_a_built_in_family_does_what_it_did(name):
     """Kills: a fingerprint that is not the same twice, or that JSON does not bring back."""
