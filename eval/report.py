@@ -300,7 +300,7 @@ def _made(e: Evaluation, summary: dict[str, Any], run: Path) -> str:
     details = _details("Evaluation config", yaml.safe_dump(config_to_dict(c), sort_keys=False))
     training = run / "config.yaml"
     if training.is_file():
-        details += _details("Training config", training.read_text())
+        details += _details("Training config", training.read_text(encoding="utf-8", errors="replace"))
     return f"<dl>{listed}</dl>{details}"
 
 

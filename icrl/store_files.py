@@ -82,10 +82,10 @@ def check_files(folder: Path, listing: Listing) -> None:
     """
     for name in listing.shards:
         path = folder / name
-        if path.is_symlink() and path.resolve().parent != folder.resolve():
-            raise Fault(f"{name} is a link out of the folder")
         if not path.is_file():
             raise Fault(f"{STATE_FILE} lists {name}, which is not there")
+        if path.is_symlink() and path.resolve().parent != folder.resolve():
+            raise Fault(f"{name} is a link out of the folder")
     if listing.files is None:
         return
     check_sizes(folder, listing.files)

@@ -227,6 +227,7 @@ def test_damage_is_one_line_or_changes_nothing(kind, older, folders, expected, t
 @pytest.mark.parametrize("older", [False, True], ids=["digests", "older"])
 def test_the_commands_themselves(older, folders, expected, tmp_path, capsys):
     """Kills: what opens, and then ends in a traceback deep in a command."""
+    wrong = []
     for number in range(40):
         for kind, argv in (
             ("data", ["inspect", "{}", "--picture", f"{tmp_path}/picture.png"]),
@@ -236,11 +237,18 @@ def test_the_commands_themselves(older, folders, expected, tmp_path, capsys):
             place = tmp_path / argv[0]
             folder, what = damaged(folders, kind, 1000 + number, place, older)
             capsys.readouterr()
-            code = cli.main([word.format(folder) for word in argv])
+            try:
+                code = cli.main([word.format(folder) for word in argv])
+            except Exception as error:
+                wrong.append((argv[0], what, repr(error)))
+                continue
+            finally:
+                shutil.rmtree(place)
             told = [line for line in capsys.readouterr().err.splitlines() if line.startswith(("icrl: ", "Traceback"))]
-            assert code in (0, 1, 2), what
-            assert code == 0 or len([line for line in told if "longest history" not in line]) == 1, (what, told)
-            shutil.rmtree(place)
+            told = [line for line in told if "longest history" not in line]
+            if code not in (0, 1, 2) or (code and len(told) != 1):
+                wrong.append((argv[0], what, told))
+    assert not wrong
 
 
 def flags(options):

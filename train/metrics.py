@@ -14,6 +14,7 @@ from torch import Tensor
 from icrl.errors import UsageError
 from icrl.files import write_atomically, write_json
 from icrl.folders import METRICS_FILE
+from icrl.schema import integer
 
 WANDB_FILE = "run.json"
 
@@ -58,16 +59,17 @@ class Meter:
 
 
 def cut_back(path: Path, step: int) -> int:
-    """Drops the rows of steps after `step`, and a last row that a kill cut short; returns the last step that there
-    was a row of."""
+    """Drops the rows of steps after `step`, and those that cannot be read, as a last row that a kill cut short; returns
+    the last step that there was a row of."""
     if not path.is_file():
         return 0
     kept, last = [], 0
-    for line in path.read_text().splitlines():
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             row = json.loads(line)
-        except json.JSONDecodeError:
-            break
+            integer(0)(row["step"], "step")
+        except (ValueError, TypeError, LookupError, RecursionError):
+            continue
         last = row["step"]
         if last <= step:
             kept.append(line + "\n")
