@@ -48,4 +48,5 @@ class BoxActions:
             return found.clip(self._first, self._last).astype(self._dtype)
         if self._far:
             return self.within(self._low_float * (1.0 - uniforms) + self._high_float * uniforms)
-        return (self._low + uniforms * self._width).astype(self._dtype)
+        # The sum may be rounded to beyond the upper bound.
+        return (self._low + uniforms * self._width).astype(self._dtype).clip(self._low, self._high)
