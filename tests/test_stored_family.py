@@ -3,6 +3,7 @@
 import json
 import shutil
 import sys
+from argparse import ArgumentParser
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from icrl import cli
 from icrl.envs import FAMILIES
 from icrl.errors import ChangedFamily, UntrustedCode
 from icrl.provenance import read_provenance
+from icrl.stored_family import Consent, add_arguments
 
 WALK = """
 from pathlib import Path
@@ -196,3 +198,40 @@ def test_a_changed_family_is_told_before_anything_and_may_be_accepted(given, cap
     assert summary["changed_family"] in Path("e/report.html").read_text()
     with pytest.raises(ChangedFamily):
         icrl.evaluate("theirs/run", "f", trust_code=True)
+
+
+def test_a_recording_goes_on_with_the_same_family_only(given, capsys):
+    """Kills: a dataset half of whose shards are of another task; one that cannot go on since its file has moved."""
+    make = ["generate", "--learner", "random", "--episodes", "2", "--out", "theirs/data", "--resume", "--workers", "1"]
+    Path("theirs/data/state.json").unlink()
+    shutil.move("theirs/walk.py", "moved.py")
+    Path("other.py").write_text(
+        Path("moved.py").read_text().replace("size=size, hor", "size=size, start='corner', hor")
+    )
+    assert cli.main([*make, "--family", "other.py:Walk"]) == 1
+    assert "has changed since the recording in theirs/data was begun: the first" in capsys.readouterr().err
+    assert cli.main([*make, "--family", "moved.py:Walk"]) == 0
+    assert read_provenance(Path("theirs/data")).family == "moved.py:Walk"
+    assert cli.main(["inspect", "theirs/data", "--trust-code"]) == 0
+
+
+def test_prompts_of_a_family_that_has_changed_are_refused(given, capsys):
+    """Kills: a context that shows another task than the one the model acts in."""
+    code = Path("theirs/walk.py").read_text()
+    Path("other.py").write_text(code.replace("size=size, hor", "size=size, start='corner', hor"))
+    for name, place in (("same", "theirs/walk.py:Walk"), ("different", "other.py:Walk")):
+        make = ["generate", "--family", place, "--learner", "random", "--episodes", "2", "--split", "test"]
+        assert cli.main([*make, "--out", name, "--workers", "1"]) == 0
+        code = cli.main(["evaluate", "theirs/run", *ROLL, "--out", f"e-{name}", "--trust-code", "--prompt", name])
+        assert code == (name == "different")
+    assert "has changed since the prompts in different were recorded" in capsys.readouterr().err
+
+
+def test_what_was_said_travels_to_the_processes_of_a_launch():
+    """Kills: a launch whose processes ask for trust that was given."""
+    consent = Consent(trust_code=True, family="a.py:B", accept_changed=True)
+    parser = ArgumentParser()
+    add_arguments(parser)
+    given = parser.parse_args(consent.arguments())
+    assert Consent(given.trust_code, given.family, given.accept_changed_family) == consent
+    assert Consent().arguments() == []
