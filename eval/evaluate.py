@@ -30,7 +30,17 @@ from icrl.eval.references import check_source_learner, run_source
 from icrl.eval.rollout import Agent, Lane, Rollout, rollout
 from icrl.eval.summary import Evaluation, in_seeds, make_summary
 from icrl.files import json_text, whole_file, write_json
-from icrl.folders import CONFIG_FILE, SCORES_FILE, SUMMARY_FILE, check_out, check_source
+from icrl.folders import (
+    CONFIG_FILE,
+    SCORES_FILE,
+    SUMMARY_FILE,
+    WEIGHTS_FILE,
+    check_out,
+    check_source,
+    model_folder,
+    read_training,
+    step_of,
+)
 from icrl.held_out import COMPARED, compare
 from icrl.history import LearningHistory
 from icrl.progress import progress
@@ -56,6 +66,7 @@ def evaluate(
     run: str | Path,
     out: str | Path | None = None,
     *,
+    checkpoint: str | int | None = None,
     config: str | Path | EvaluateConfig | None = None,
     dry_run: bool = False,
     resume: bool = False,
@@ -64,11 +75,13 @@ def evaluate(
     accept_changed_family: bool = False,
     **overrides: Any,
 ) -> dict[str, Any]:
-    """Evaluates a finished run; returns what `summary.json` holds.
+    """Evaluates a finished run, or a checkpoint of any; returns what `summary.json` holds.
 
     Args:
         run: a run folder made by `icrl train`.
-        out: folder of the results, by default `<run>/eval`, or `<run>/eval-<split>` for another split than "test".
+        out: folder of the results, by default `<run>/eval`, or `<run>/eval-<split>` for another split than "test";
+            `<run>/eval-step-<step>` and so on for a checkpoint.
+        checkpoint: the step of one, or "latest"; None is the finished model.
         config: a preset, a YAML file or an `EvaluateConfig`; `overrides` are its fields.
         dry_run: only says what would be done, and returns that.
         resume: where `out` holds a whole evaluation, returns it rather than refusing.
@@ -83,12 +96,15 @@ def evaluate(
     """
     settings = load_config(EvaluateConfig, config, overrides)
     run = Path(run)
-    if out is None:
-        out = run / ("eval" if settings.split == "test" else f"eval-{settings.split}")
-    out = Path(out)
 
     # 1. The run.
     check_source(run, "run")
+    of = None if checkpoint is None else model_folder(run, checkpoint)
+    if out is None:
+        out = run / "-".join(
+            ["eval", *([f"step-{step_of(of)}"] if of else []), *([settings.split] if settings.split != "test" else [])]
+        )
+    out = Path(out)
     check_run_files(run)
     provenance = read_provenance(run)
     stored = stored_family(run, provenance, read_split(run), Consent(trust_code, family, accept_changed_family))
@@ -96,7 +112,7 @@ def evaluate(
     if stored.note:
         print(f"icrl: {stored.note}", file=sys.stderr)
     tasks = _tasks(run, settings, provenance)
-    agent, model = _load(run, settings, provenance)
+    agent, model = _load(run, of or model_folder(run), settings, provenance)
     if (finished := _finished(out, settings, model, resume)) is not None:
         _say(f"{out} is complete: nothing to do.", _last_line(finished, out))
         return finished
@@ -109,7 +125,7 @@ def evaluate(
     _check_picture(family, tasks[0])
     if dry_run:
         check_anchors(family, tasks[0])
-        return _plan(run, out, settings, family, tasks, provenance)
+        return _plan(of or run, out, settings, family, tasks, provenance)
 
     # 2. The anchors, first since they can fail. 3. The rollout.
     anchors = _anchors(family, tasks)
@@ -133,6 +149,7 @@ def main(argv: Sequence[str]) -> int:
 
     def add_arguments(parser) -> None:
         parser.add_argument("run", help="a run folder made by `icrl train`")
+        parser.add_argument("--checkpoint", metavar="STEP", help="a step, or latest: a checkpoint, of any run")
         parser.add_argument("--out", metavar="FOLDER", help="where the results go (default: RUN/eval, RUN/eval-SPLIT)")
         parser.add_argument(
             "--resume", action="store_true", help="go on after a stop; a whole evaluation is reprinted"
@@ -150,6 +167,7 @@ def main(argv: Sequence[str]) -> int:
     evaluate(
         arguments.run,
         arguments.out,
+        checkpoint=arguments.checkpoint,
         config=config,
         dry_run=arguments.dry_run,
         resume=arguments.resume,
@@ -172,8 +190,8 @@ def _tasks(run: Path, config: EvaluateConfig, provenance: Provenance) -> list[Ta
     return tasks[: config.tasks]
 
 
-def _load(run: Path, config: EvaluateConfig, provenance: Provenance) -> tuple[Agent, dict[str, Any]]:
-    """The frozen agent, and facts about its model."""
+def _load(run: Path, folder: Path, config: EvaluateConfig, provenance: Provenance) -> tuple[Agent, dict[str, Any]]:
+    """The frozen agent of a run's model folder, and facts about its model."""
     import torch
 
     from icrl.models.agent import load_agent
@@ -185,7 +203,7 @@ def _load(run: Path, config: EvaluateConfig, provenance: Provenance) -> tuple[Ag
         raise UsageError(
             f"device {config.device!r} cannot be used ({reason}): expected one like cpu or cuda"
         ) from None
-    agent = load_agent(run, device=config.device, greedy=config.action == "greedy")
+    agent = load_agent(folder, device=config.device, greedy=config.action == "greedy")
     options = agent.model.config
     for what in ("observation_space", "action_space", "horizon"):
         if getattr(options, what) != getattr(provenance, what):
@@ -193,10 +211,15 @@ def _load(run: Path, config: EvaluateConfig, provenance: Provenance) -> tuple[Ag
                 f"the model in {run} has {what} {getattr(options, what)}, its {PROVENANCE_FILE} says "
                 f"{getattr(provenance, what)}: they are not of one run; restore the folder or train again"
             )
-    with (run / "model" / "model.safetensors").open("rb") as weights:
+    with (folder / WEIGHTS_FILE).open("rb") as weights:
         digest = file_digest(weights, "sha256").hexdigest()
     parameters = sum(parameter.numel() for parameter in agent.model.parameters())
-    return agent, {"parameters": parameters, "context_length": options.context_length, "sha256": digest}
+    return agent, {
+        "parameters": parameters,
+        "context_length": options.context_length,
+        "sha256": digest,
+        "step": read_training(folder).get("step"),
+    }
 
 
 def _finished(out: Path, config: EvaluateConfig, model: dict[str, Any], resume: bool) -> dict[str, Any] | None:

@@ -283,6 +283,8 @@ def _made(e: Evaluation, summary: dict[str, Any], run: Path) -> str:
     prompt = "empty" if c.prompt == EMPTY_PROMPT else f"histories of the same tasks from {c.prompt}"
     action = "sampled from the model's distribution" if c.action == "sample" else "the likeliest (greedy)"
     versions = " · ".join(f"{name} {_version(name)}" for name in ("icrl", "torch", "transformers", "numpy"))
+    step = summary["model"].get("step")
+    trained = "" if step is None else f", after {step:,} steps of training"
     facts = [
         ("Task family", f"{e.family.label}: {family}. Source: {e.family.source}"),
         *([("Changed", f"{e.changed_family}, since the data were recorded; accepted")] if e.changed_family else []),
@@ -290,7 +292,7 @@ def _made(e: Evaluation, summary: dict[str, Any], run: Path) -> str:
         ("Training data", f"{p.histories_per_task} histories per task of {p.learner} ({options}), {p.episodes:,} "
                           f"{_unit(e)}s each, {kept}; seed {p.seed}"),
         ("Model", f"{summary['model']['parameters']:,} parameters, context of {summary['model']['context_length']:,} "
-                  f"transitions; weights sha256 {summary['model']['sha256'][:16]}…"),
+                  f"transitions{trained}; weights sha256 {summary['model']['sha256'][:16]}…"),
         ("Evaluation", f"{summary['tasks']:,} tasks × {c.seeds} seeds × {c.episodes} {_unit(e)}s; prompt {prompt}; "
                        f"actions {action}; seed {c.seed}"),
         ("Speed", f"{summary['env_steps_per_second']:,.0f} environment steps a second on {c.device}"),

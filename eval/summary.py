@@ -37,7 +37,7 @@ class Evaluation:
     cannot be computed, or is not of these tasks."""
     resamples: Resamples
     model: dict[str, Any]
-    """Facts about the model: `parameters`, `context_length`, `sha256`."""
+    """Facts about the model: `parameters`, `context_length`, `sha256`, `step` (None where it says none)."""
     changed_family: str | None = None
     """What the family does otherwise than when the data were recorded, which the user has accepted."""
     behave_as_trained: dict[str, int] | None = None

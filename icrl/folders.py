@@ -126,6 +126,11 @@ def checkpoints_of(run: Path) -> list[Path]:
     return sorted(path.parent for path in (run / CHECKPOINT_FOLDER).glob(f"step-*/{STATE_FILE}"))
 
 
+def step_of(checkpoint: Path) -> int:
+    """The step of a checkpoint, by its name."""
+    return int(checkpoint.name.partition("-")[2])
+
+
 def model_folder(path: Path, checkpoint: str | int | None = None) -> Path:
     """The folder of a run's finished model, or of one of its checkpoints; a model folder is its own.
 
@@ -147,7 +152,7 @@ def model_folder(path: Path, checkpoint: str | int | None = None) -> Path:
     except ValueError:
         raise UsageError(f"checkpoint {checkpoint!r}: expected a step, or latest") from None
     if wanted not in found:
-        there = ", ".join(str(int(folder.name.partition("-")[2])) for folder in found)
+        there = ", ".join(str(step_of(folder)) for folder in found)
         raise UsageError(f"{path} has no checkpoint of step {checkpoint}: expected latest, or one of {there}")
     return wanted
 

@@ -92,6 +92,8 @@ class Signals:
         elif number == signal.SIGTERM and self._tell is not None:
             self.asked = True
             self._tell()
+        elif number == signal.SIGTERM and self.asked:
+            return  # The stop that was asked for is under way.
         elif self.error is None:
             self.error = KeyboardInterrupt() if number == signal.SIGINT else Stopped()
             self._since = time.monotonic()

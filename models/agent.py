@@ -12,7 +12,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from icrl.errors import CheckpointError, UsageError
-from icrl.folders import MODEL_FOLDER, check_source
+from icrl.folders import check_source, model_folder
 from icrl.history import LearningHistory
 from icrl.lanes import rising
 from icrl.models.actions import distribution_of
@@ -205,23 +205,32 @@ class InContextAgent:
             raise UsageError(f"prompt {lane}, step {step}: the reward is {prompt.rewards[step]}: expected a number")
 
 
-def load_agent(path: str | Path, device: str = "cpu", greedy: bool = False) -> InContextAgent:
-    """The agent of a finished run.
+def load_agent(
+    path: str | Path, device: str = "cpu", greedy: bool = False, checkpoint: str | int | None = None
+) -> InContextAgent:
+    """The agent of a finished run, or of a checkpoint of any.
 
     Args:
         path: a run folder, as `icrl train` writes it, or a model folder with `config.json` and `model.safetensors`.
+        checkpoint: the step of one, or "latest"; None is the finished model.
 
     Raises:
-        UsageError: where there is no such folder, or it is one of another kind.
+        UsageError: where there is no such folder or checkpoint, or it is one of another kind.
         CheckpointError: where there is no whole model.
     """
     path = Path(path)
     found = check_source(path, "model")
-    folder = path / MODEL_FOLDER if (path / MODEL_FOLDER).is_dir() else path
+    folder = model_folder(path, checkpoint)
     if not (folder / "config.json").is_file():
+        if checkpoint is not None:
+            raise CheckpointError(
+                f"{folder} has no config.json: a checkpoint of an earlier release is no model; go on from it with "
+                "`icrl train --resume`"
+            )
         if found.kind == "run":
             raise CheckpointError(
-                f"{path} has no model/config.json: training has not finished; continue with `icrl train --resume`"
+                f"{path} has no model/config.json: training has not finished; continue with `icrl train --resume`, or "
+                'take what it has learned so far: `icrl evaluate --checkpoint latest`, load_agent(checkpoint="latest")'
             )
         raise CheckpointError(f"{path} has no model/config.json and no config.json: expected a run or a model folder")
     return InContextAgent(read_model(folder).to(device), greedy=greedy)
