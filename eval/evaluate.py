@@ -13,20 +13,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from gymnasium.spaces import Box
 
 from icrl.config import config_to_dict, first_difference, load_config, parse_command, save_config
 from icrl.digests import DIGESTS_FILE, check_digests, digest_of, digest_of_text, read_digests
 from icrl.envs import FAMILIES
-from icrl.envs.episodes import policy_history, uniform_policy
 from icrl.envs.measured import check_anchors
-from icrl.envs.pool import factory_to_tell, make_pooled
-from icrl.envs.simple_policies import ZeroAction
+from icrl.envs.pool import make_pooled
 from icrl.errors import CheckpointError, UsageError
+from icrl.eval.ahead import look_ahead
 from icrl.eval.bootstrap import resample
 from icrl.eval.config import EMPTY_PROMPT, EvaluateConfig
 from icrl.eval.measures import comparable, has_regret, pull_regret
-from icrl.eval.references import check_source_learner, run_source
+from icrl.eval.references import run_source
 from icrl.eval.rollout import Agent, Lane, Rollout, rollout
 from icrl.eval.summary import Evaluation, in_seeds, make_summary
 from icrl.files import json_text, whole_file, write_json
@@ -116,13 +114,7 @@ def evaluate(
     if (finished := _finished(out, settings, model, resume)) is not None:
         _say(f"{out} is complete: nothing to do.", _last_line(finished, out))
         return finished
-    # Whatever can be known to fail is asked before a dry run ends: the rest takes hours.
-    prompts = _prompts(family, tasks, settings, provenance)
-    if settings.workers != 1:
-        factory_to_tell(stored.place)
-    if settings.source:
-        check_source_learner(provenance, family, tasks, settings.seed)
-    _check_picture(family, tasks[0])
+    prompts = look_ahead(stored, tasks, settings, provenance)
     if dry_run:
         check_anchors(family, tasks[0])
         return _plan(of or run, out, settings, family, tasks, provenance)
@@ -276,33 +268,12 @@ def _plan(
     return plan
 
 
-def _check_picture(family: TaskFamily, task: Task) -> None:
-    """Has the family draw an episode of anything, as the report will at the end."""
-    from matplotlib.figure import Figure
-
-    policy = ZeroAction(family, [task]) if isinstance(family.action_space, Box) else uniform_policy(family, [task], 0)
-    family.draw(Figure().add_subplot(), task, policy_history(family, task, policy, 1, 0, "any"))
-
-
 def _anchors(family: TaskFamily, tasks: list[Task]) -> Anchors:
     stated = family.anchors(tasks)
     anchors = comparable(family, stated)
     if stated.known and not anchors.known:
         _say("the scripted expert is no better than random actions on some of these tasks: returns stay as they are")
     return anchors
-
-
-def _prompts(
-    family: TaskFamily, tasks: list[Task], config: EvaluateConfig, provenance: Provenance
-) -> list[LearningHistory] | None:
-    if config.prompt == EMPTY_PROMPT:
-        return None
-    from icrl.eval.prompts import read_prompts
-
-    return read_prompts(
-        config.prompt, provenance, tasks,
-        seeds=config.seeds, split=config.split, episodes=config.prompt_episodes, family=family,
-    )  # fmt: skip
 
 
 def _roll_out(

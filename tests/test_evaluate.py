@@ -283,6 +283,8 @@ def test_what_would_fail_later_is_told_by_the_dry_run_and_before_the_rollout(roo
         (other, {}, None, "cannot learn these tasks .*--source false"),
         (room[0], {"prompt": str(tmp_path)}, None, "is not|has no"),
         (room[0], {"prompt": str(room[1])}, None, "icrl generate --split test"),
+        (room[0], {"episodes": 10**9}, None, "scores are more than an evaluation holds"),
+        (room[0], {"bootstrap": 10**9}, None, "lower --episodes, --seeds, --tasks or --bootstrap"),
         (room[0], {"device": "gpu"}, None, "device 'gpu' cannot be used"),
         (room[0], {"split": "tset"}, None, "did you mean 'test'"),
         (room[0], {}, ("anchors", lambda self, tasks: [][0]), "list index"),

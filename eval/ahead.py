@@ -1,0 +1,71 @@
+"""What is asked before an evaluation begins, and in its dry run: whatever can be known to fail later, after hours."""
+
+from gymnasium.spaces import Box
+
+from icrl.envs.episodes import policy_history, uniform_policy
+from icrl.envs.pool import factory_to_tell
+from icrl.envs.simple_policies import ZeroAction
+from icrl.errors import UsageError
+from icrl.eval.config import EMPTY_PROMPT, EvaluateConfig
+from icrl.eval.prompts import read_prompts
+from icrl.eval.references import check_source_learner
+from icrl.history import LearningHistory
+from icrl.provenance import Provenance
+from icrl.stored_family import StoredFamily
+from icrl.tasks import Task, TaskFamily
+
+LARGEST = 1e9
+"""Numbers in one array of an evaluation: 8 GB."""
+
+
+def look_ahead(
+    stored: StoredFamily, tasks: list[Task], config: EvaluateConfig, provenance: Provenance
+) -> list[LearningHistory] | None:
+    """Raises an IcrlError, or what the family's own code raises, where the evaluation would fail.
+
+    Returns:
+        the prompts of all lanes; None where they are empty.
+    """
+    _check_size(config, len(tasks), provenance)
+    prompts = _prompts(stored.family, tasks, config, provenance)
+    if config.workers != 1:
+        factory_to_tell(stored.place)
+    if config.source:
+        check_source_learner(provenance, stored.family, tasks, config.seed)
+    _check_picture(stored.family, tasks[0])
+    return prompts
+
+
+def _check_size(config: EvaluateConfig, num_tasks: int, provenance: Provenance) -> None:
+    """Raises UsageError where the scores, or the resamples of their curves, would not go into memory at the end."""
+    episodes = max(config.episodes, provenance.episodes if config.source else 0)
+    for what, numbers in (
+        ("scores", config.seeds * num_tasks * episodes),
+        ("resamples of the curves", config.bootstrap * config.seeds * episodes),
+        ("resamples of the tasks", config.bootstrap * num_tasks),
+    ):
+        if numbers > LARGEST:
+            source = "" if config.episodes == episodes else ", or leave the source learner out with --source false"
+            raise UsageError(
+                f"{numbers:.1e} {what} are more than an evaluation holds in memory ({LARGEST:.0e}): lower --episodes, "
+                f"--seeds, --tasks or --bootstrap{source}"
+            )
+
+
+def _check_picture(family: TaskFamily, task: Task) -> None:
+    """Has the family draw an episode of anything, as the report will at the end."""
+    from matplotlib.figure import Figure
+
+    policy = ZeroAction(family, [task]) if isinstance(family.action_space, Box) else uniform_policy(family, [task], 0)
+    family.draw(Figure().add_subplot(), task, policy_history(family, task, policy, 1, 0, "any"))
+
+
+def _prompts(
+    family: TaskFamily, tasks: list[Task], config: EvaluateConfig, provenance: Provenance
+) -> list[LearningHistory] | None:
+    if config.prompt == EMPTY_PROMPT:
+        return None
+    return read_prompts(
+        config.prompt, provenance, tasks,
+        seeds=config.seeds, split=config.split, episodes=config.prompt_episodes, family=family,
+    )  # fmt: skip
