@@ -239,7 +239,7 @@ def test_a_killed_process_is_one_line(recording):
     assert not (out / "state.json").exists()
 
 
-def test_ctrl_c_stops_after_the_shards_at_hand(recording):
+def test_ctrl_c_ends_a_recording(recording):
     """Kills: a recording that runs on to its end after Ctrl-C; a traceback from every process."""
     process, out = recording
     os.killpg(process.pid, signal.SIGINT)
