@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from icrl.errors import UsageError
-from icrl.spaces import no_action, space_from_dict
+from icrl.spaces import in_short, no_action, space_from_dict
 
 if TYPE_CHECKING:
     from icrl.store import HistoryStore
@@ -82,7 +82,7 @@ class Scales:
         """
         shapes = _shapes(observation_space, action_space)
         if not isinstance(stored, Mapping) or set(stored) != set(shapes):
-            raise UsageError(f"scales are {_short(stored)}: expected the scales of {', '.join(shapes)}; train again")
+            raise UsageError(f"scales are {in_short(stored)}: expected the scales of {', '.join(shapes)}; train again")
         maps: dict[str, Scale | None] = {"observations": None, "actions": None}
         for name, shape in shapes.items():
             arrays = [_numbers(stored[name], part, f"scales.{name}", math.prod(shape)) for part in ("centre", "unit")]
@@ -228,9 +228,4 @@ def _numbers(stored: Any, part: str, what: str, count: int) -> NDArray[np.float6
         and all(type(value) in (int, float) and abs(value) <= _LARGEST for value in values)
     ):
         return np.array(values, np.float64)
-    raise UsageError(f"{what}.{part} is {_short(values)}: expected {count} finite numbers; train again")
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+    raise UsageError(f"{what}.{part} is {in_short(values)}: expected {count} finite numbers; train again")
