@@ -15,6 +15,7 @@ import gymnasium as gym
 import numpy as np
 
 from icrl.envs import make_family
+from icrl.envs.answers import Answers
 from icrl.envs.gymnasium_family import GymnasiumFamily
 from icrl.envs.parametric import Parameter
 from icrl.envs.simple_policies import UniformActions
@@ -69,7 +70,7 @@ def measure(family: TaskFamily, lanes: int, episodes: int) -> str:
         policy = UniformActions(family, tasks, Streams(stream_keys(0, "benchmark", np.arange(lanes))))
         start, steps, transitions = time.perf_counter(), 0, 0
         with closing(family.make(tasks, 0)) as env:
-            for step in lived(env, Watching(policy if leave else Stays(policy)), episodes):
+            for step in lived(env, Watching(policy if leave else Stays(policy)), episodes, Answers(family, tasks)):
                 steps += step.stepped
                 transitions += np.count_nonzero(step.live)
         taken[leave], seconds[leave] = steps / transitions, time.perf_counter() - start

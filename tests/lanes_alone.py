@@ -52,3 +52,25 @@ def check_equal(history, alone, keep_every: int = 1) -> None:
     for name, values in alone.items():
         expected = values[::keep_every] if name == "final_observations" else values[rows]
         np.testing.assert_array_equal(getattr(history, name), expected, err_msg=name)
+
+
+def check_goes_on(env, whole, fewer, rng, steps: int = 60) -> None:
+    """Of two equal learners one lets go of lanes at random moments, and acts in the others as the whole one does."""
+    lanes, (observations, _) = np.arange(env.num_envs), env.reset()
+    for _ in range(steps):
+        actions = whole.act(observations)
+        np.testing.assert_array_equal(fewer.act(observations[lanes]), actions[lanes])
+        following, rewards, terminated, truncated, info = env.step(actions)
+        done = terminated | truncated
+        after = following.copy()
+        if done.any():
+            after[done] = info["final_obs"][done]
+        answer = (observations, actions, rewards, terminated, truncated, after)
+        whole.learn(*answer)
+        fewer.learn(*(values[lanes] for values in answer))
+        observations = following
+        if len(lanes) > 1 and rng.random() < 0.15:
+            stay = np.sort(rng.choice(len(lanes), rng.integers(1, len(lanes)), replace=False))
+            fewer.keep(stay)
+            lanes = lanes[stay]
+    assert len(lanes) < env.num_envs, "no lane has left"

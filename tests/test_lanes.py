@@ -6,7 +6,7 @@ from typing import ClassVar
 import gymnasium as gym
 import numpy as np
 import pytest
-from lanes_alone import check_equal, learned_alone, rolled_out_alone
+from lanes_alone import check_equal, check_goes_on, learned_alone, rolled_out_alone
 from test_learners import LEARNS
 
 from icrl.conformance import Subject, lanes_may_leave
@@ -69,25 +69,7 @@ def test_learners_and_policies_go_on_with_the_lanes_that_are_left(name):
     tasks, rng = some_tasks(family, LANES), np.random.default_rng(0)
     setting = LearnerSetting(family, tasks, 12, 5, np.arange(LANES))
     whole, fewer = make_learner(name, {}, setting), make_learner(name, {}, setting)
-    env, lanes = family.make(tasks, 3), np.arange(LANES)
-    observations, _ = env.reset()
-    for _ in range(60):
-        actions = whole.act(observations)
-        np.testing.assert_array_equal(fewer.act(observations[lanes]), actions[lanes])
-        following, rewards, terminated, truncated, info = env.step(actions)
-        done = terminated | truncated
-        after = following.copy()
-        if done.any():
-            after[done] = info["final_obs"][done]
-        answer = (observations, actions, rewards, terminated, truncated, after)
-        whole.learn(*answer)
-        fewer.learn(*(values[lanes] for values in answer))
-        observations = following
-        if len(lanes) > 1 and rng.random() < 0.15:
-            stay = np.sort(rng.choice(len(lanes), rng.integers(1, len(lanes)), replace=False))
-            fewer.keep(stay)
-            lanes = lanes[stay]
-    assert len(lanes) < LANES
+    check_goes_on(family.make(tasks, 3), whole, fewer, rng)
     assert forgotten(fewer) == []
 
 

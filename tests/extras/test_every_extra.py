@@ -1,11 +1,16 @@
 """Every family of the extras that are installed here: the contract, and the whole way from data to report."""
 
+from contextlib import closing
+
+import numpy as np
 import pytest
 from family_pipeline import check_summary, pipeline, small_options
+from lanes_alone import check_goes_on
 
 from icrl.catalogue import definition, shipped
 from icrl.conformance import CHECKS, Subject
 from icrl.envs import FAMILIES, MissingExtra, make_family
+from icrl.envs.stepping import Watching
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
@@ -36,6 +41,17 @@ def test_it_keeps_the_contract(name, check):
     if name not in SUBJECTS:
         SUBJECTS[name] = Subject(name, small_options(name), seconds=0.5)
     check(SUBJECTS[name])
+
+
+@pytest.mark.parametrize("name", [n for n in installed() if not n.startswith("metaworld") or n == "metaworld-ml1"])
+def test_policies_go_on_with_the_lanes_that_are_left(name):
+    """Kills: a policy that acts on what another lane's task, or another lane's past, says."""
+    family = make_family(name, **small_options(name))
+    tasks = (family.split(0).train * 5)[:5]
+    for kind in family.policy_kinds:
+        whole, fewer = (Watching(family.reference_policy(kind, tasks)) for _ in range(2))
+        with closing(family.make(tasks, 0)) as env:
+            check_goes_on(env, whole, fewer, np.random.default_rng(1), steps=25)
 
 
 @pytest.mark.parametrize("name", installed())
