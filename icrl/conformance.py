@@ -402,13 +402,14 @@ def anchors(subject: Subject) -> None:
     for name, stated, policy in checks:
         earned = measured_returns(family, tasks, policy, episodes)
         difference = earned - stated[:, None]
-        spread, slack = difference.std(), 1e-5 * max(1.0, np.abs(stated).max())
+        spread, slack, own = difference.std(), 1e-5 * max(1.0, np.abs(stated).max()), 0.0
         if found.measured:
-            # Its own error is not known: as if from as many episodes as here, and some more.
+            # Its own error: of as many episodes as here where the family does not say, and some more.
             spread, slack = earned.std(axis=1).mean() * np.sqrt(2), MEASURED_SLACK * largest
+            own = earned.std(axis=1).mean() / np.sqrt(count * getattr(family, "anchor_episodes", np.inf))
         # Where rewards are rare, chance may have shown none: at least the error of one episode that earns the most.
         least = largest / difference.size if name == "random" else 0.0
-        error = max(spread / np.sqrt(difference.size), least)
+        error = max(np.hypot(spread / np.sqrt(difference.size), own), least)
         expect(
             abs(difference.mean()) <= 5 * error + slack,
             f"the {name} anchor is {stated.mean():.4f} on average, its policy earns {earned.mean():.4f} ± {error:.4f}",

@@ -198,7 +198,7 @@ class ArmsFamily(GymnasiumFamily):
         "goal": Parameter("reward", 0, 3, default=0, integer=True, beyond=(4, 4)),
         "colour": Parameter("reward", choices=["gold", "silver"], default="gold", beyond=["lead"]),
     }
-    anchor_episodes = 200
+    anchor_episodes = 10
 
     def make_env(self):
         return Arms()

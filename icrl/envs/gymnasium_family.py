@@ -66,7 +66,7 @@ class GymnasiumFamily(ParametricFamily):
         """A new environment, at the defaults of every parameter."""
 
     @abstractmethod
-    def apply(self, env: gym.Env, params: Mapping[str, float]) -> None:
+    def apply(self, env: gym.Env, params: Mapping[str, Any]) -> None:
         """Makes `env` the environment of a task, once, before its first reset; mostly `env.unwrapped.x = …`."""
 
     def make(self, tasks: Sequence[Task], seed: int, index: Sequence[int] | None = None) -> "GymnasiumBatch":
