@@ -73,11 +73,11 @@ class DiagonalGaussian:
             )
         mean, log_std = outputs.float().unbind(2)
         z = (actions.float() - mean) * torch.exp(-log_std)
-        nll_BT = (0.5 * (z * z + np.log(2 * np.pi)) + log_std).flatten(2).sum(-1)
+        nll_BT = (0.5 * (z * z + np.log(2 * np.pi)) + log_std).reshape(*unseen_BT.shape, -1).sum(-1)
         seen_BT = (~unseen_BT).float()
         loss = (nll_BT * seen_BT).sum() / seen_BT.sum()
         with torch.no_grad():
-            error = ((actions - mean).abs().flatten(2).mean(-1) * seen_BT).sum() / seen_BT.sum()
+            error = ((actions - mean).abs().reshape(*unseen_BT.shape, -1).mean(-1) * seen_BT).sum() / seen_BT.sum()
         return loss, {"loss": loss.detach(), "error": error}
 
     def act(self, outputs, uniforms):

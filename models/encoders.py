@@ -79,7 +79,7 @@ class BoxEncoder(nn.Module):
         self.out.gain = EMBEDDING_STD
 
     def forward(self, observations_BTx: Tensor) -> Tensor:
-        x_BTN = observations_BTx.flatten(2).float()
+        x_BTN = observations_BTx.reshape(*observations_BTx.shape[:2], -1).float()  # A Box of shape () is one number.
         if self.scaled:
             x_BTN = squash(x_BTN)
         else:
