@@ -116,8 +116,9 @@ class MujocoFamily(GymnasiumFamily):
         self._noise = {"reset_noise_scale": 0.0} if "start" in ([hold] if isinstance(hold, str) else hold) else {}
         super().__init__(train=train, validation=validation, test=test, **options)
         self.options["horizon"] = self.horizon = horizon
-        space = self.observation_space
-        self.observation_space = gym.spaces.Box(space.low, space.high, space.shape, np.float32)
+        # v5 says float64; what it shows is kept as float32.
+        low, high = self.observation_space.low, self.observation_space.high
+        self.observation_space = gym.spaces.Box(low.astype(np.float32), high.astype(np.float32))
         with closing(self.make_env()) as env:
             self._original = {column: getattr(env.model, column).copy() for column in self.columns}
         self.ood_sets |= self._more_sets()
