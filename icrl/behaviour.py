@@ -10,6 +10,7 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from icrl.envs.answers import Answers
 from icrl.envs.episodes import uniform_policy
 from icrl.seeding import Streams, stream_keys
 from icrl.tasks import Task, TaskFamily, lane_numbers
@@ -56,27 +57,31 @@ def roll(
         seconds: of processor time after the first step, after which no further step is taken; ten times as much of
             the clock's, for environments that live in another process.
         keep: what is kept of a batch of observations `(N, *observation_shape)`, for those that are large.
+
+    Raises:
+        FamilyError: where an answer is outside its space, or no number.
     """
     tasks = list(tasks)
     if index is None:
         index = [0] * len(tasks) if alike else _numbers(tasks)
     with closing(family.make(tasks, seed, index)) as env:
-        seen, _ = env.reset()
+        answers = Answers(family, tasks)
+        seen = answers.first(env.reset()[0])
         observations, reached, actions, infos = [keep(seen)], [], [], []
         rewards, terminated, truncated = [], [], []
         policy = _Actions(family, tasks, seed, index, alike)
         for _ in range(steps):
             actions.append(policy.act(seen))
-            seen, reward, ended, cut, info = env.step(actions[-1])
-            last, done = seen, ended | cut
-            if done.any() and "final_obs" in info:
-                last = np.array(seen)
-                last[done] = info["final_obs"][done]
-            for rows, row in ((rewards, reward), (terminated, ended), (truncated, cut)):
+            given = env.step(actions[-1])
+            answer = answers.step(given)
+            seen = answer.observations
+            for rows, row in (
+                (rewards, given[1]), (terminated, answer.terminated), (truncated, answer.truncated),
+            ):  # fmt: skip
                 rows.append(np.array(row))
             observations.append(keep(seen))
-            reached.append(observations[-1] if last is seen else keep(last))
-            infos.append(info)
+            reached.append(keep(answer.successors) if answer.ended else observations[-1])
+            infos.append(answer.info)
             if len(rewards) == 1:  # The first step may compile what the others take.
                 began, at = time.process_time(), time.perf_counter()
             elif time.process_time() - began > seconds or time.perf_counter() - at > 10 * seconds:
