@@ -32,7 +32,17 @@ RUN = {
 }
 FLAGS = [f"--{key}={value}" for key, value in RUN.items()]
 ROOM = ["--config", "dark-room-q-learning", "--family_options.size", "5", "--family_options.validation", "3"]
-RECORDING = [*ROOM, "--family_options.test", "5", "--episodes", "200", "--histories_per_shard", "3"]
+RECORDING = [
+    *ROOM,
+    "--family_options.test",
+    "5",
+    "--episodes",
+    "200",
+    "--histories_per_task",
+    "4",
+    "--histories_per_shard",
+    "4",
+]
 
 
 def takes_signals(pid):
