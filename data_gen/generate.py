@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 from icrl.config import config_to_dict, first_difference, load_config, parse_command, save_config
 from icrl.data_gen.plan import Plan, Shards, make_plan
 from icrl.envs.resolve import portable
-from icrl.errors import ChangedFamily, UsageError
+from icrl.errors import ChangedFamily, FamilyError, UsageError
 from icrl.files import size_in_words
 from icrl.folders import CONFIG_FILE, check_out
 from icrl.own_code import own_code_fails_in_one_line
@@ -141,6 +141,10 @@ def generate(
                 advance(len(shards.histories(shard)))
     except BaseException as error:
         _drop_partials(out)
+        if isinstance(error, FamilyError) and not there:
+            # A mended family makes other data: what this one has made is of no use.
+            for shard in missing:
+                shards.path(shard).unlink(missing_ok=True)
         if isinstance(error, Exception) and not any(shards.path(shard).exists() for shard in range(len(shards))):
             # An error of the family's or the learner's: the mended command finds the folder as the first one did.
             for name in (CONFIG_FILE, PROVENANCE_FILE, TASKS_FILE):

@@ -228,11 +228,11 @@ class Fam(GymnasiumFamily):
 """
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_nothing_is_left_of_a_dataset_that_is_refused(tmp_path, monkeypatch, capsys, workers):
+@pytest.mark.parametrize(("workers", "limit"), [(1, -1), (2, -1), (1, 8.0)])
+def test_nothing_is_left_of_a_dataset_that_is_refused(tmp_path, monkeypatch, capsys, workers, limit):
     """Kills: a folder that the mended command does not take."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "fam.py").write_text(f"LIMIT = -1\n{FILE}")
+    (tmp_path / "fam.py").write_text(f"LIMIT = {limit}\n{FILE}")
     make = ["generate", "--family", "fam.py:Fam", "--learner", "random", "--episodes", "2", "--out", "data"]
     sizes = ["--family_options.train", "8", "--family_options.validation", "1", "--family_options.test", "2"]
     assert cli.main([*make, *sizes, "--workers", str(workers), "--histories_per_shard", "2"]) == 1
