@@ -59,7 +59,7 @@ class Meter:
 
 
 def cut_back(path: Path, step: int) -> int:
-    """Drops the rows of steps after `step`, and those that cannot be read, as a last row that a kill cut short; returns
+    """Drops the rows of steps after `step`, and those that cannot be read, as the last one before a kill; returns
     the last step that there was a row of."""
     if not path.is_file():
         return 0
