@@ -98,6 +98,8 @@ def stored_family(folder: Path, provenance: Provenance, split: Split, consent: C
             f"the data is of {provenance.family}@{provenance.family_version}, this release defines {family.label}: "
             "generate the data again, or use the release that made it"
         )
+    if FAMILIES.is_built_in(name) and provenance.behaviour is None:
+        _check_parameters(folder, family, split)
     changed = changes(family, provenance, split)
     told = f"{_shown(name)} has changed since the data{_in(folder)} were recorded: {changed}"
     if changed and _first_space(family, provenance):
@@ -107,6 +109,16 @@ def stored_family(folder: Path, provenance: Provenance, split: Split, consent: C
             f"{told}; bring the old one back, or go on with --accept-changed-family (accept_changed_family=True)"
         )
     return StoredFamily(family, name, root, changed)
+
+
+def _check_parameters(folder: Path, family: TaskFamily, split: Split) -> None:
+    """Raises DatasetError where stored tasks, of which older data say nothing else, are those of another family."""
+    stored, drawn = ({key for task in of.train[:1] for key in task.params} for of in (split, family.split(split.seed)))
+    if stored and stored != drawn:
+        raise DatasetError(
+            f"the tasks in {folder} have the parameters {', '.join(sorted(stored))}, those of {family.name} have "
+            f"{', '.join(sorted(drawn))}: another family's; restore tasks.parquet, or generate the data again"
+        )
 
 
 def check_trust(folder: Path, name: str, consent: Consent) -> None:

@@ -85,7 +85,7 @@ class Plan:
         if not len(store):
             raise DatasetError(f"{data} has no histories: generate some with `icrl generate`")
         provenance, consent = store.provenance, consent or Consent()
-        _check_memory(config, provenance.horizon)
+        _check_memory(config, provenance.horizon, int(store.lengths.max()), num_processes)
         if config.train.label_smoothing and provenance.action_space["kind"] == "box":
             raise UsageError(
                 f"train.label_smoothing is {config.train.label_smoothing}, and {provenance.family} has continuous "
@@ -160,8 +160,9 @@ def _parameters(plan: Plan) -> int:
         return sum(p.numel() for p in InContextTransformer(plan.model_config).parameters())
 
 
-def _check_memory(config: TrainConfig, horizon: int) -> None:
-    """Raises SizeError where the weights, their gradient and the optimiser's two moments cannot be held."""
+def _check_memory(config: TrainConfig, horizon: int, longest: int, num_processes: int) -> None:
+    """Raises SizeError where the weights, their gradient and the optimiser's two moments cannot be held, or the least
+    that a forward pass leaves for the backward one."""
     model = config.model
     weights = model.width * (model.n_layer * (4 + 2 * model.mlp_ratio) * model.width + horizon)
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -169,6 +170,13 @@ def _check_memory(config: TrainConfig, horizon: int) -> None:
         raise SizeError(
             f"a model of some {weights:,.0f} weights takes {16 * weights / 1e9:,.0f} GB to train, this machine has "
             f"{memory / 1e9:,.0f} GB: lower model.width, model.n_layer or model.mlp_ratio"
+        )
+    windows = config.train.batch_size / (config.train.accumulation * num_processes)
+    needed = 4 * windows * min(model.context_length, longest) * model.width * model.n_layer
+    if needed > memory:
+        raise SizeError(
+            f"a pass over {windows:,.0f} windows takes more than {needed / 1e9:,.0f} GB, this machine has "
+            f"{memory / 1e9:,.0f} GB: lower train.batch_size, or raise train.accumulation"
         )
 
 
