@@ -33,10 +33,8 @@ def test_the_installed_version_is_no_lower_than_declared(name, lowest):
     if name == "pre-commit" and not OLDEST:
         pytest.skip("it may be left out")
     have, least = ([int(part) for part in re.findall(r"\d+", text)[:3]] for text in (version(name), lowest))
-    least += [0] * (3 - len(least))
-    assert have >= least
-    if OLDEST:
-        assert have + [0] * (3 - len(have)) == least
+    have, least = (parts + [0] * (3 - len(parts)) for parts in (have, least))
+    assert have == least if OLDEST else have >= least
 
 
 def test_make_builds_its_constraints_from_pyproject():
