@@ -8,12 +8,17 @@ import numpy as np
 
 from icrl.data_gen.learner import LearnerSetting
 from icrl.data_gen.learners import make_learner
-from icrl.envs.answers import Answers
+from icrl.envs.answers import Answers, place
 from icrl.envs.stepping import lived
+from icrl.errors import FamilyError
 from icrl.history import LearningHistory
+from icrl.spaces import WrongValue, gate
 from icrl.store_writer import HistoryColumns
 from icrl.tape import Tape, histories
 from icrl.tasks import Task, TaskFamily
+
+_ROWS_AT_ONCE = 1 << 14
+"""Rows that are checked at once: few enough for a core's cache."""
 
 
 def record(
@@ -44,7 +49,25 @@ def record(
         for step in lived(env, actor, episodes, answers):
             tape.write(step, step.live & (step.episode % keep_every == 0))
         answers.check_differences(env)
-    return tape.columns(np.array([task.id for task in tasks], np.int64), index)
+    columns = tape.columns(np.array([task.id for task in tasks], np.int64), index)
+    _check(family, tasks, columns)
+    return columns
+
+
+def _check(family: TaskFamily, tasks: Sequence[Task], columns: HistoryColumns) -> None:
+    """Raises FamilyError for a value that is none, once for all: classes that are vouched for are not looked at while
+    they are stepped."""
+    take = gate(family.observation_space)
+    for values, lengths in ((columns.observations, columns.lengths), (columns.final_observations, columns.num_final)):
+        for first in range(0, len(values), _ROWS_AT_ONCE):
+            try:
+                take(values[first : first + _ROWS_AT_ONCE])
+            except WrongValue as error:
+                lane = int(np.searchsorted(np.cumsum(lengths), first + error.row, side="right"))
+                raise FamilyError(f"{place(family, tasks[lane])}: the observation {error}") from None
+    if not (finite := np.isfinite(columns.rewards)).all():
+        lane = int(np.searchsorted(np.cumsum(columns.lengths), np.argmin(finite), side="right"))
+        raise FamilyError(f"{place(family, tasks[lane])}: a reward is not finite: expected numbers")
 
 
 def record_histories(

@@ -136,6 +136,7 @@ class Links(PerLane):
 class AcrobotEnv(ClassicEnv):
     """One pair of links per lane."""
 
+    vouched = True
     per_lane = ("_links", "_height_N", ("_start_4N", 1), ("_state_4N", 1))
 
     def __init__(self, family: Acrobot, tasks: Sequence[Task], seed: int, index: Sequence[int] | None = None) -> None:

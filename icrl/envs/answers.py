@@ -51,6 +51,17 @@ class Answers:
         """What `reset` showed, as the space's type."""
         return self._observations(observations)
 
+    @staticmethod
+    def as_given(answer: tuple[Any, ...]) -> Answer:
+        """What `step` of a class that is vouched for gave."""
+        observations, rewards, terminated, truncated, info = answer
+        done = terminated | truncated
+        successors = observations
+        if ended := bool(done.any()):
+            where = done.reshape(done.shape + (1,) * (observations.ndim - 1))
+            successors = np.where(where, info["final_obs"], observations)
+        return Answer(observations, rewards, terminated, truncated, info, done, ended, successors)
+
     def step(self, answer: tuple[Any, ...]) -> Answer:
         """What `step` gave, checked."""
         observations, rewards, terminated, truncated, info = answer

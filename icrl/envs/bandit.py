@@ -318,6 +318,7 @@ class BanditEnv(BatchedEnv):
         seen_N: what is observed throughout, shape `(N,)`; by default 0.
     """
 
+    vouched = True
     per_lane = ("_mean_NK", "_seen_N")
     lane_counters = ("_lane_N",)
 

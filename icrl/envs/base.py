@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
@@ -35,6 +35,9 @@ class BatchedEnv(VectorEnv, PerLane):
 
     per_lane = ("index", "streams", "steps", "_cut_N", "_told_N")
     lane_counters = ("_all_lanes",)
+    vouched: ClassVar[bool] = False
+    """Set by the vectorised classes of this framework, whose every value their tests hold to its space: they are not
+    checked at each step. A class that derives from one is checked unless it says so itself."""
     worth_leaving: float = 0.25
     """The share of lanes that is to be done before letting go of them pays, since what stays is copied. 0: at once."""
 

@@ -73,6 +73,7 @@ class CartPole(ClassicControl):
 class CartPoleEnv(ClassicEnv):
     """One cart per lane: rows of the state are position, velocity, angle and angular velocity."""
 
+    vouched = True
     per_lane = (
         "_length_N", "_pole_mass_N", "_gravity_N", "_force_N", "_total_mass_N", "_moment_N", "_target_N",
         "_slope_N", ("_start_4N", 1), ("_state_4N", 1),

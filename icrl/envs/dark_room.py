@@ -286,6 +286,7 @@ class DarkRoomEnv(BatchedEnv):
         seed, index: as in `TaskFamily.make`; the room itself draws nothing at random.
     """
 
+    vouched = True
     per_lane = ("_goal_N", "_start_N", "_cell_N", "_paid_N", "_meaning_NA", "_table_N")
     lane_counters = ("_lane_N",)
 

@@ -149,6 +149,7 @@ class GridNaviEnv(BatchedEnv):
         tasks, seed, index: as in `TaskFamily.make`.
     """
 
+    vouched = True
     per_lane = ("_goal_N2", "_start_N2", "_last_N", "_row_N", "_column_N")
 
     def __init__(self, family: GridNavi, tasks: Sequence[Task], seed: int, index: Sequence[int] | None) -> None:

@@ -233,6 +233,7 @@ class KeyToDoorEnv(BatchedEnv):
         seed, index: as in `TaskFamily.make`.
     """
 
+    vouched = True
     per_lane = ("_key_N", "_door_N", "_meaning_NA", "_cell_N", "_target_N", "_has_key_N")
     lane_counters = ("_lane_N",)
 

@@ -268,6 +268,7 @@ class ContextualLinearEnv(BatchedEnv):
         seed, index: as in `TaskFamily.make`.
     """
 
+    vouched = True
     per_lane = ("_theta_ND", "_seen_NF")
 
     def __init__(

@@ -245,6 +245,7 @@ class Maze(TaskFamily):
 class MazeEnv(BatchedEnv):
     """One maze per lane; nothing in it is random."""
 
+    vouched = True
     per_lane = ("_map", "_cell_N")
 
     def __init__(self, family: Maze, tasks: Sequence[Task], seed: int, index: Sequence[int] | None = None) -> None:

@@ -63,6 +63,7 @@ class MountainCar(ClassicControl):
 class MountainCarEnv(ClassicEnv):
     """One car per lane."""
 
+    vouched = True
     per_lane = ("_force_N", "_gravity_N", "_goal_N", "_shift_N", "_side_N", "_position_N", "_velocity_N")
 
     def __init__(

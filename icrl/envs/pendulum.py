@@ -72,6 +72,7 @@ class Pendulum(ClassicControl):
 class PendulumEnv(ClassicEnv):
     """One pendulum per lane. As in gymnasium, whatever the torque alone goes into is computed in float32."""
 
+    vouched = True
     per_lane = ("_pull_N", "_motor_N", "_target_N", "_centre_N", "_spread_N", "_angle_N", "_speed_N")
 
     def __init__(self, family: Pendulum, tasks: Sequence[Task], seed: int, index: Sequence[int] | None = None) -> None:

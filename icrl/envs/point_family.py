@@ -270,6 +270,7 @@ class PointEnv(BatchedEnv):
         seed, index: as in `TaskFamily.make`.
     """
 
+    vouched = True
     per_lane = ("_goal_N2", "_start_N2", "_wind_N2", "_anew_N", "_place_N2")
 
     def __init__(

@@ -70,9 +70,10 @@ def lived(env: BatchedEnv, actor: Any, episodes: int, answers: Answers) -> Itera
 
     Args:
         actor: a `Learner` with a lane for each of `env`, or a `Watching` one.
-        answers: checks what `env` shows.
+        answers: checks what `env` shows, unless its class is vouched for.
     """
     may_leave = lets_go(actor)
+    read = answers.as_given if vars(type(env)).get("vouched", False) else answers.step
     observations = answers.first(env.reset()[0])
     lanes = np.arange(env.num_envs)
     live = np.ones(len(lanes), bool)
@@ -80,7 +81,7 @@ def lived(env: BatchedEnv, actor: Any, episodes: int, answers: Answers) -> Itera
     succeeded: NDArray[np.bool_] | None = None
     while True:
         actions = env.played(actor.act(observations))
-        following, rewards, terminated, truncated, info, done, ended, successors = answers.step(env.step(actions))
+        following, rewards, terminated, truncated, info, done, ended, successors = read(env.step(actions))
         if SUCCESS in info:
             said = successes(info[SUCCESS], done.shape)
             succeeded = said if succeeded is None else succeeded | said

@@ -143,6 +143,7 @@ class PassiveTMazeEnv(BatchedEnv):
         tasks, seed, index: as in `TaskFamily.make`.
     """
 
+    vouched = True
     per_lane = ("_meaning_NK", "_length_N", "_cost_N", "_cue_N", "_along_N", "_arm_N")
 
     def __init__(self, family: PassiveTMaze, tasks: Sequence[Task], seed: int, index: Sequence[int] | None) -> None:

@@ -183,6 +183,7 @@ class TabularMdpEnv(BatchedEnv):
     """
 
     # Of the tables `_base_N` alone says which rows are whose.
+    vouched = True
     per_lane = ("_base_N", "_state_N")
 
     def __init__(

@@ -197,6 +197,7 @@ class WatermazeEnv(BatchedEnv):
         seed, index: as in `TaskFamily.make`.
     """
 
+    vouched = True
     per_lane = ("_platform_N2", "_start_N2", "_anew_N", "_cue_N42", "_place_N2")
 
     def __init__(
