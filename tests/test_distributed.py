@@ -118,7 +118,7 @@ def test_what_fails_in_every_process_is_said_once(tmp_path):
     room = {"size": 4, "horizon": 6, "validation": 3, "test": 7}
     recorded = {"family_options": room, "histories_per_task": 1, "episodes": 3, "keep_every": 1, "workers": 1}
     data = icrl.generate("dark-room-q-learning", tmp_path / "data", family=family, **recorded)
-    failed = run(data, tmp_path / "run", "--launch", "ddp", "--num-processes", "2")
+    failed = run(data, tmp_path / "run", "--launch", "ddp", "--num-processes", "2", "--trust-code")
     assert failed.returncode == 1, failed.stderr
     assert "RuntimeError: no display (room.py, line 9)" in failed.stderr, failed.stderr
     assert len(failed.stderr.splitlines()) == 1, failed.stderr

@@ -49,9 +49,9 @@ def test_an_unknown_key_names_its_neighbour():
 
 
 def test_what_changes_no_weights_may_change_on_resume():
-    """Kills: a resume refused because of the number of reading workers."""
+    """Kills: a resume refused because of the number of reading workers, or of more steps."""
     a = config_to_dict(load_config(TrainConfig, None))
-    b = config_to_dict(load_config(TrainConfig, None, {"train.workers": 3}))
+    b = config_to_dict(load_config(TrainConfig, None, {"train.workers": 3, "train.steps": 3000}))
     assert a != b
     assert lasting(a) == lasting(b)
-    assert lasting(a) != lasting(config_to_dict(load_config(TrainConfig, None, {"train.steps": 3})))
+    assert lasting(a) != lasting(config_to_dict(load_config(TrainConfig, None, {"train.learning_rate": 3.0})))
