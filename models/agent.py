@@ -41,6 +41,7 @@ class InContextAgent:
         self._scales = model.config.maps
         self._observation_gate, self._action_gate = gate(self._observation_space), gate(self._action_space)
         self._distribution = distribution_of(model.config.action_space)
+        self._box = BoxActions(self._action_space) if isinstance(self._action_space, gym.spaces.Box) else None
         self._context: Context | None = None
         self._awaiting = "reset"
 
@@ -79,7 +80,7 @@ class InContextAgent:
 
     def act(self, observations: NDArray) -> NDArray:
         """Actions for the observations `(N, *observation_shape)` of all lanes: `(N,)` int64 for a Discrete space,
-        `(N, *action_shape)` float32 within the bounds of a Box."""
+        `(N, *action_shape)` of the type of a Box and within its bounds."""
         self._expect("act")
         shape = (self.num_envs, *self._observation_space.shape)
         observations = np.asarray(observations)
@@ -105,8 +106,8 @@ class InContextAgent:
                 "weights are damaged; train again, or restore the folder"
             )
         self._actions = self.method.act(outputs, None if self.greedy else self._uniforms(), self._distribution)
-        if self._is_box(self._action_space):
-            self._actions = BoxActions(self._action_space).within(self._scales.actions.undo(self._actions))
+        if self._box is not None:
+            self._actions = self._box.within(self._scales.actions.undo(self._actions))
         self._awaiting = "observe"
         return self._actions.copy()
 
@@ -144,13 +145,9 @@ class InContextAgent:
 
     def _uniforms(self) -> NDArray[np.float64]:
         """One for each lane's action, or one for each number of it."""
-        if self._is_box(self._action_space):
+        if self._box is not None:
             return self._streams.uniform_block(self._action_space.low.size).T
         return self._streams.uniform()
-
-    @staticmethod
-    def _is_box(space: gym.Space) -> bool:
-        return isinstance(space, gym.spaces.Box)
 
     def _expect(self, call: str) -> None:
         if self._awaiting != call:
