@@ -115,7 +115,7 @@ def generate(
         return out
 
     from icrl.provenance import PROVENANCE_FILE, TASKS_FILE, read_provenance, write_provenance
-    from icrl.store_writer import list_shards
+    from icrl.store_writer import drop_shard, list_shards
 
     # 1. What is being recorded, so that a resumed recording is the same one.
     made = [folder for folder in (out, *out.parents) if not folder.exists()]
@@ -128,23 +128,25 @@ def generate(
     write_provenance(out, provenance, plan.split)
     # 2. The shards that are not there yet, in any order.
     _drop_partials(out)
-    missing = [shard for shard in range(len(shards)) if not shards.path(shard).exists()]
+    missing = shards.missing()
+    for path in map(shards.path, missing):
+        if path.exists():
+            print(f"icrl: {path} is not what was written: it is recorded again", file=sys.stderr)
+        drop_shard(path)
     there = num_histories - sum(len(shards.histories(shard)) for shard in missing)
-    digests = {}
     try:
         with (
             progress("recording", num_histories, unit="histories", done=there) as advance,
             closing(_record_shards(shards, missing)) as recorded,
         ):
-            for shard, digest in recorded:
-                digests[shards.path(shard).name] = digest
+            for shard in recorded:
                 advance(len(shards.histories(shard)))
     except BaseException as error:
         _drop_partials(out)
         if isinstance(error, FamilyError) and not there:
             # A mended family makes other data: what this one has made is of no use.
             for shard in missing:
-                shards.path(shard).unlink(missing_ok=True)
+                drop_shard(shards.path(shard))
         if isinstance(error, Exception) and not any(shards.path(shard).exists() for shard in range(len(shards))):
             # An error of the family's or the learner's: the mended command finds the folder as the first one did.
             for name in (CONFIG_FILE, PROVENANCE_FILE, TASKS_FILE):
@@ -154,7 +156,7 @@ def generate(
                     folder.rmdir()
         raise
     # 3. The listing, which makes it a dataset.
-    list_shards(out, len(shards), digests)
+    list_shards(out, len(shards))
     size = sum(path.stat().st_size for path in out.glob("*.arrow"))
     print(f"{out}: {num_histories:,} histories of {shards.num_tasks:,} {config.split} tasks, {size_in_words(size)}")
     return out
@@ -193,8 +195,8 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def _record_shards(shards: Shards, missing: Sequence[int]) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Records these shards over the config's processes; yields each, with its digest, as it is done."""
+def _record_shards(shards: Shards, missing: Sequence[int]) -> Iterator[int]:
+    """Records these shards over the config's processes; yields each as it is done."""
     from icrl.data_gen.learners import LEARNERS
     from icrl.data_gen.processes import spread
     from icrl.envs import FAMILIES
@@ -236,7 +238,7 @@ def _register(family: str, learner: str, family_factory: Callable | None, learne
 
 
 @own_code_fails_in_one_line()
-def _record_shard(shards: Shards, shard: int) -> tuple[int, dict[str, Any]]:
+def _record_shard(shards: Shards, shard: int) -> int:
     """Records and writes one shard. Runs in any process: all that it needs is in `shards`."""
     from icrl.data_gen.record import record
     from icrl.envs import make_family
@@ -257,7 +259,8 @@ def _record_shard(shards: Shards, shard: int) -> tuple[int, dict[str, Any]]:
         index=index,
         success=shards.success,
     )
-    return shard, write_shard(shards.path(shard), columns)
+    write_shard(shards.path(shard), columns)
+    return shard
 
 
 def _is_complete(plan: Plan, resume: bool, accept_changed_family: bool) -> bool:

@@ -23,7 +23,7 @@ from icrl.held_out import COMPARED, leak
 from icrl.provenance import Provenance, check_tasks, check_values
 from icrl.schema import Fault
 from icrl.spaces import space_to_dict
-from icrl.store_writer import LARGEST_LIST, shard_name
+from icrl.store_writer import LARGEST_LIST, is_whole, shard_name
 from icrl.stored_family import about, relative
 from icrl.success import SUCCESS
 from icrl.tape import largest_history
@@ -62,6 +62,10 @@ class Shards:
     def path(self, shard: int) -> Path:
         return self.out / shard_name(shard, len(self))
 
+    def missing(self) -> list[int]:
+        """The shards that are not there, or are not what was written."""
+        return [shard for shard in range(len(self)) if not is_whole(self.path(shard))]
+
     def histories(self, shard: int) -> range:
         first = shard * self.per_shard
         return range(first, min(first + self.per_shard, self.num_histories))
@@ -91,7 +95,7 @@ class Plan:
         shards, provenance, config = self.shards, self.provenance, self.shards.config
         kept = _kept(config)
         lived = shards.num_histories * config.episodes * provenance.horizon
-        there = sum(shards.path(shard).exists() for shard in range(len(shards)))
+        there = len(shards) - len(shards.missing())
         left = f"; {there} of {len(shards)} shards are there" if there else ""
         each = f" of {shards.per_shard:,} histories" if len(shards) > 1 else ""
         show(f"would record into {shards.out}{left}")

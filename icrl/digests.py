@@ -16,7 +16,8 @@ DIGESTS_FILE = "digests.json"
 Digests = Mapping[str, Mapping[str, Any]]
 """Name within the folder → {"bytes": …, "sha256": …}."""
 
-SCHEMA = map_of(fields_of({"bytes": integer(0), "sha256": text}))
+_DIGEST = fields_of({"bytes": integer(0), "sha256": text})
+SCHEMA = map_of(_DIGEST)
 
 
 class HashingFile(io.RawIOBase):
@@ -71,6 +72,16 @@ def read_digests(folder: Path) -> Digests | None:
     except Fault as fault:
         raise Fault(f"{DIGESTS_FILE} is damaged: {fault}") from None
     return digests
+
+
+def read_digest(path: Path) -> dict[str, Any] | None:
+    """The digest that is alone in a file; None where there is none that can be read."""
+    try:
+        digest = read_json(path)
+        _DIGEST(digest, "it")
+    except (OSError, Fault):
+        return None
+    return digest
 
 
 def check_sizes(folder: Path, digests: Digests) -> None:

@@ -1,18 +1,19 @@
 """Writes datasets: shards of learning histories as Arrow streams, listed last.
 
 A dataset is what `datasets.load_from_disk` opens. Its `state.json` lists the shards, and is written after all of them
-are whole: no listing, no dataset. Shards are named by their number, so that a resumed recording knows what is there.
+are whole: no listing, no dataset. Shards are named by their number, so that a resumed recording knows what is there,
+and until they are listed each has its digest in a hidden file beside it.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from icrl.digests import Digests, HashingFile, digest_of
-from icrl.files import whole_file, write_json
+from icrl.digests import HashingFile, digest_of, read_digest
+from icrl.files import json_text, remove, whole_file, write_json
 from icrl.folders import INFO_FILE, STATE_FILE
 from icrl.provenance import PROVENANCE_FILE, TASKS_FILE
 from icrl.store_files import feature
@@ -62,27 +63,34 @@ def shard_name(shard: int, num_shards: int) -> str:
     return f"data-{shard:05d}-of-{num_shards:05d}.arrow"
 
 
-def write_shard(path: Path, columns: HistoryColumns) -> dict[str, Any]:
-    """Writes one shard under a temporary name, syncs it, and gives it its name: from then on it is whole.
-
-    Returns:
-        its digest.
-    """
+def write_shard(path: Path, columns: HistoryColumns) -> None:
+    """Writes one shard under a temporary name, syncs it, and gives it its name: from then on it is whole."""
     import pyarrow as pa
 
     batch = _record_batch(columns)
-    with whole_file(path) as temporary, HashingFile(temporary) as file:
-        with pa.PythonFile(file, "w") as sink, pa.ipc.new_stream(sink, batch.schema) as writer:
-            writer.write_batch(batch)
-        return file.digest
+    try:
+        with whole_file(path) as temporary, HashingFile(temporary) as file:
+            with pa.PythonFile(file, "w") as sink, pa.ipc.new_stream(sink, batch.schema) as writer:
+                writer.write_batch(batch)
+            _digest_file(path).write_text(json_text(file.digest))
+    except BaseException:
+        remove(_digest_file(path))
+        raise
 
 
-def list_shards(folder: Path, num_shards: int, digests: Digests | None = None) -> None:
-    """Makes the folder a dataset of its shards: the commit point of a recording.
+def is_whole(path: Path) -> bool:
+    """Whether a shard that is not listed yet is there, and is what was written."""
+    return path.is_file() and read_digest(_digest_file(path)) == digest_of(path)
 
-    Args:
-        digests: of shards, by name, as far as they are known: the other shards are read.
-    """
+
+def drop_shard(path: Path) -> None:
+    """Removes a shard that is not listed, as far as it is there."""
+    remove(path)
+    remove(_digest_file(path))
+
+
+def list_shards(folder: Path, num_shards: int) -> None:
+    """Makes the folder a dataset of its shards: the commit point of a recording."""
     import pyarrow as pa
 
     names = [shard_name(shard, num_shards) for shard in range(num_shards)]
@@ -92,8 +100,7 @@ def list_shards(folder: Path, num_shards: int, digests: Digests | None = None) -
     write_json(
         folder / INFO_FILE, {"citation": "", "description": "", "features": features, "homepage": "", "license": ""}
     )
-    known = digests or {}
-    files = (*names, INFO_FILE, PROVENANCE_FILE, TASKS_FILE)
+    known = {name: read_digest(_digest_file(folder / name)) for name in names}
     state = {
         "_data_files": [{"filename": name} for name in names],
         "_fingerprint": "icrl",
@@ -102,9 +109,18 @@ def list_shards(folder: Path, num_shards: int, digests: Digests | None = None) -
         "_format_type": None,
         "_output_all_columns": False,
         "_split": None,
-        "files": {name: known.get(name) or digest_of(folder / name) for name in files},
+        "files": {
+            name: known.get(name) or digest_of(folder / name)
+            for name in (*names, INFO_FILE, PROVENANCE_FILE, TASKS_FILE)
+        },
     }
     write_json(folder / STATE_FILE, state)
+    for name in names:
+        remove(_digest_file(folder / name))
+
+
+def _digest_file(shard: Path) -> Path:
+    return shard.with_name(f".{shard.name}.digest")
 
 
 def _record_batch(columns: HistoryColumns) -> "pa.RecordBatch":

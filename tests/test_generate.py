@@ -3,12 +3,14 @@
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from icrl import cli
@@ -97,6 +99,43 @@ def test_refusals_name_the_cause_and_write_nothing(tmp_path, capsys):
     generate("dark-room-q-learning", tmp_path / "new", dry_run=True, **SMALL)
     assert not (tmp_path / "new").exists()
     assert "120: 60 train tasks × 2" in capsys.readouterr().out
+
+
+def test_a_shard_damaged_before_the_resume_is_recorded_again(tmp_path, capsys):
+    """Kills: a shard that was changed, cut or put in another's place, taken as found and signed as if written so."""
+    whole = generate("dark-room-q-learning", tmp_path / "whole", workers=1, **SMALL)
+    begun = tmp_path / "begun"
+    names = sorted(path.name for path in whole.glob("*.arrow"))
+    generator = np.random.default_rng(0)
+    for number in range(5):
+        with pytest.MonkeyPatch.context() as patch:  # A kill after the last shard, before the listing.
+            patch.setattr("icrl.store_writer.list_shards", stop)
+            with pytest.raises(KeyboardInterrupt):
+                generate("dark-room-q-learning", begun, workers=1, **SMALL)
+        name = names[int(generator.integers(len(names)))]
+        content = bytearray((begun / name).read_bytes())
+        place = int(generator.integers(len(content)))
+        if number == 0:
+            (begun / f".{name}.digest").unlink()
+        elif number == 1:
+            shutil.copy(begun / names[names.index(name) - 1], begun / name)
+        elif number % 2:
+            (begun / name).write_bytes(content[:place])
+        else:
+            content[place] ^= 1 << int(generator.integers(8))
+            (begun / name).write_bytes(content)
+        kept = {path.name: path.stat().st_mtime_ns for path in begun.glob("*.arrow") if path.name != name}
+        capsys.readouterr()
+        generate("dark-room-q-learning", begun, workers=1, resume=True, **SMALL)
+        told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("icrl: ")]
+        assert told == [f"icrl: {begun / name} is not what was written: it is recorded again"]
+        assert contents(begun) == contents(whole)
+        assert all((begun / other).stat().st_mtime_ns == stamp for other, stamp in kept.items())
+        shutil.rmtree(begun)
+
+
+def stop(*arguments):
+    raise KeyboardInterrupt
 
 
 def test_a_full_disk_is_one_line_and_no_dataset(tmp_path, monkeypatch, capsys):
