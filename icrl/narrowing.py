@@ -6,6 +6,9 @@ from numpy.typing import NDArray
 NOISE = 2.0**-40
 """Values that differ by less than this share of their size differ by the rounding of sums, not by what they mean."""
 
+ACTIONS = 2.0**-21
+"""Rewards of a lane that differ by less than this share of their size may do so by the rounding of float32 actions."""
+
 TOLERANCE = 0.01
 """Largest rounding, as a share of the spread of the values."""
 
@@ -15,9 +18,14 @@ class Narrowing:
 
     A column is of N lanes and of one number or several; each number is looked at by itself, and its spread is the
     largest that one lane has: where every lane has an offset of its own, that is what would be lost.
+
+    Args:
+        constant: a lane whose values differ by no more than this share of their size counts as constant; where all
+            are, what lies between the lanes is the spread.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, constant: float = NOISE) -> None:
+        self._constant = constant
         self._low: NDArray | None = None
         self._lanes = slice(None)
 
@@ -51,11 +59,12 @@ class Narrowing:
         if self._low is None:
             return None
         low, high, error = (x.reshape(len(x), -1) for x in (self._low, self._high, self._error))
-        size = np.maximum(np.abs(low), np.abs(high)).max(axis=0)
+        size = np.maximum(np.abs(low), np.abs(high))
         # Lanes that are constant each by itself still differ from each other.
-        within, across = (high - low).max(axis=0), high.max(axis=0) - low.min(axis=0)
-        spread = np.where(within > NOISE * size, within, across)
-        wrong = (spread > NOISE * size) & (error.max(axis=0) > TOLERANCE * spread)
+        moving = high - low > self._constant * size
+        spread = np.where(moving.any(axis=0), (high - low).max(axis=0), high.max(axis=0) - low.min(axis=0))
+        error = np.where(moving | ~moving.any(axis=0), error, 0.0).max(axis=0)
+        wrong = (spread > NOISE * size.max(axis=0)) & (error > TOLERANCE * spread)
         if not wrong.any():
             return None
         place = int(np.argmax(wrong))

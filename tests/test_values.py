@@ -9,11 +9,13 @@ import pytest
 from icrl import cli
 from icrl.data_gen.generate import generate
 from icrl.data_gen.record import record_histories
+from icrl.envs import make_family
+from icrl.envs.dark_room import DarkRoomEnv
 from icrl.envs.gymnasium_family import GymnasiumFamily
 from icrl.envs.parametric import Parameter
 from icrl.envs.pool import PooledEnv
 from icrl.errors import FamilyError, UsageError
-from icrl.narrowing import Narrowing
+from icrl.narrowing import ACTIONS, Narrowing
 from icrl.store import HistoryStore
 
 S = gym.spaces
@@ -171,6 +173,24 @@ def test_narrowing_knows_noise_from_meaning():
         assert narrowing.lost() is None
 
 
+def test_rounded_actions_are_no_differences_of_rewards():
+    """Kills: an expert refused since its float32 actions miss by 1e-8; 1e8 + k that passes for such rounding; a lane
+    of large constants that is blamed for the small differences of another."""
+    rng = np.random.default_rng(8)
+    for _ in range(40):
+        lanes, scale = int(rng.integers(2, 8)), 10.0 ** rng.uniform(-6, 9)
+        pay, offset = scale * rng.uniform(0.5, 2.0, lanes), scale * 1e8
+        expert, paid, large = Narrowing(ACTIONS), Narrowing(ACTIONS), Narrowing(ACTIONS)
+        for t in range(30):
+            target = rng.uniform(-1, 1, lanes)
+            expert(pay * (1 - np.abs(target.astype(np.float32) - target)))
+            paid(offset + scale * ((t + np.arange(lanes)) % 4))
+            large(np.where(np.arange(lanes) == 0, scale * 1e7 / 3, scale * (t % 2)))
+        assert expert.lost() is None
+        assert paid.lost() is not None
+        assert large.lost() is None
+
+
 @pytest.mark.parametrize(
     "box",
     [
@@ -209,6 +229,8 @@ def test_a_pool_refuses_what_one_process_refuses():
 
 FILE = """
 import gymnasium as gym, numpy as np
+from icrl.envs import make_family
+from icrl.envs.dark_room import DarkRoomEnv
 from icrl.envs.gymnasium_family import GymnasiumFamily
 from icrl.envs.parametric import Parameter
 class Walk(gym.Env):
@@ -239,6 +261,86 @@ def test_nothing_is_left_of_a_dataset_that_is_refused(tmp_path, monkeypatch, cap
     last = capsys.readouterr().err.splitlines()[-1]
     assert re.search(r"walk, task \d+ .*with 300, not of Box\(4, 4, 3\) of uint8: expected 0 to 255", last)
     assert not (tmp_path / "data").exists()
+
+
+FAR = (
+    FILE[: FILE.index("class Walk")]
+    + """
+class Walk(gym.Env):
+    observation_space, action_space, goal = gym.spaces.Box(-np.inf, np.inf, (1,)), gym.spaces.Discrete(2), 0.0
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.t = 0
+        return np.array([SEEN]), {}
+    def step(self, action):
+        self.t += 1
+        return np.array([SEEN]), REWARD, False, False, {}
+    def far(self):
+        return 1e8 * (self.goal > 5) + self.t
+"""
+    + FILE[FILE.index("class Fam") :]
+)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("column", ["rewards", "observations"])
+def test_nothing_is_left_where_differences_are_lost(tmp_path, monkeypatch, capsys, workers, column):
+    """Kills: shards of other tasks that stay where one, only at its end, is found to have lost its differences."""
+    monkeypatch.chdir(tmp_path)
+    reward, seen = ("self.far()", "1") if column == "rewards" else ("1.0", "self.far()")
+    (tmp_path / "far.py").write_text(FAR.replace("REWARD", reward).replace("SEEN", seen))
+    make = ["generate", "--family", "far.py:Fam", "--learner", "random", "--episodes", "2", "--out", "data"]
+    sizes = ["--family_options.train", "8", "--family_options.validation", "1", "--family_options.test", "2"]
+    assert cli.main([*make, *sizes, "--workers", str(workers), "--histories_per_shard", "1"]) == 1
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert re.search(rf"walk: {column} are kept as float32, .* between 10000000\d\.0 and 10000000\d\.0", last)
+    assert not list(tmp_path.glob("data*"))
+
+
+def test_a_subclass_of_a_vouched_class_is_checked_at_every_step():
+    """Kills: a user's environment that is trusted for the class that it derives from; a learner that is shown what is
+    no value, in the episodes that are not kept."""
+    family = make_family("dark-room")
+    seen = []
+
+    class Wrong(DarkRoomEnv):
+        def _observe(self):
+            seen.append(super()._observe() + (99 if len(seen) == 7 else 0))
+            return seen[-1]
+
+    def make(tasks, seed, index=None):
+        env = kind(tasks, seed, index)
+        env.__class__ = Wrong
+        return env
+
+    kind, family.make = family.make, make
+    with pytest.raises(FamilyError, match=r"dark-room, task \d+ .*, step 7: the observation .*expected 0 to 8"):
+        record_histories(family, family.split(0).train[:2], "random", {}, episodes=4, keep_every=3)
+    assert len(seen) == 8
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_what_a_vouched_class_shows_is_looked_at_before_it_is_written(monkeypatch, seed):
+    """Kills: a fault in a class of ours that only its tests would have found, in the data; another task's name."""
+    rng = np.random.default_rng(seed)
+    step, lane, what = int(rng.integers(0, 38)), int(rng.integers(3)), ["_observe", "_advance"][seed % 2]
+    right, calls = getattr(DarkRoomEnv, what), []
+
+    def wrong(env, *args):
+        answer = right(env, *args)
+        calls.append(0)
+        if len(calls) == step + 1 and what == "_observe":
+            answer[lane] = -1 if seed < 3 else 9
+        elif len(calls) == step + 1:
+            answer[0][lane] = np.nan if seed < 3 else np.inf
+        return answer
+
+    monkeypatch.setattr(DarkRoomEnv, what, wrong)
+    family = make_family("dark-room")
+    tasks = family.split(0).train[:3]
+    expected = "the observation .*expected 0 to 8" if what == "_observe" else "a reward is not finite"
+    with pytest.raises(FamilyError, match=rf"dark-room, task {tasks[lane].id} .*: {expected}"):
+        record_histories(family, tasks, "random", {}, episodes=2)
 
 
 def test_an_image_takes_a_byte_a_pixel(tmp_path, monkeypatch):

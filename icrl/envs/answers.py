@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from icrl.envs.base import BatchedEnv
 from icrl.errors import FamilyError
-from icrl.narrowing import Narrowing
+from icrl.narrowing import ACTIONS, Narrowing
 from icrl.spaces import WrongValue, gate, in_short
 from icrl.tasks import Task, TaskFamily
 
@@ -44,7 +44,7 @@ class Answers:
 
     def __init__(self, family: TaskFamily, tasks: Sequence[Task]) -> None:
         self._family, self._tasks, self._shape = family, list(tasks), (len(tasks),)
-        self._gate, self._narrowed = gate(family.observation_space), Narrowing()
+        self._gate, self._narrowed = gate(family.observation_space), Narrowing(ACTIONS)
         self._steps = 0
 
     def first(self, observations: NDArray) -> NDArray:
