@@ -6,6 +6,7 @@ Suffixes: B resamples, S seeds, N tasks.
 from dataclasses import dataclass
 
 import numpy as np
+from einops import rearrange
 from numpy.typing import NDArray
 
 from icrl.seeding import derive_seed
@@ -27,9 +28,9 @@ class Resamples:
 
     def means(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """The mean of `values`, shape `(S, N, ...)`, over seeds and tasks in each resample: shape `(B, ...)`."""
-        num_seeds, num_tasks = values.shape[:2]
-        by_task = np.moveaxis(values, 1, 0).reshape(num_tasks, -1)
-        by_seed = (self.task_BN @ by_task).reshape(len(self.task_BN), num_seeds, -1)
+        by_seed = rearrange(
+            self.task_BN @ rearrange(values, "s n ... -> n (s ...)"), "b (s x) -> b s x", s=len(values)
+        )
         return np.einsum("bs,bsx->bx", self.seed_BS, by_seed).reshape(-1, *values.shape[2:])
 
     def interval(self, values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+from einops import rearrange
 from numpy.typing import ArrayLike, NDArray
 
 from icrl.envs.answers import Answers
@@ -149,6 +150,6 @@ def rollout(
         columns = tape.columns(np.array([task.id for task in recorded], np.int64), tape.lanes // len(tasks))
         every = histories(columns, recorded, "in-context")
         found = {divmod(int(lane), len(tasks)): history for lane, history in zip(tape.lanes, every, strict=True)}
-    shape = (seeds, len(tasks), episodes)
-    success = None if scores.success is None else scores.success.reshape(shape)
-    return Rollout(scores.returns.reshape(shape), env_steps, seconds, success, found)
+    per_seed = "(s n) k -> s n k"
+    success = None if scores.success is None else rearrange(scores.success, per_seed, s=seeds)
+    return Rollout(rearrange(scores.returns, per_seed, s=seeds), env_steps, seconds, success, found)

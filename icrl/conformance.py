@@ -4,109 +4,27 @@ Every check is a function of a `Subject`, and raises `Failure` with what was fou
 """
 
 import json
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property, partial
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 from gymnasium.vector import AutoresetMode
-from numpy.typing import NDArray
 
+from icrl.conformance_subject import Failure, Subject, expect, same
+from icrl.conformance_tasks import held_out, splits, tasks_differ
 from icrl.envs import make_family
 from icrl.envs.episodes import policy_history, uniform_policy
 from icrl.envs.measured import measured_returns
-from icrl.envs.parametric import ParametricFamily
 from icrl.envs.simple_policies import UniformActions, ZeroAction
 from icrl.errors import UsageError
-from icrl.held_out import leak
 from icrl.spaces import space_from_dict, space_to_dict
-from icrl.tasks import AXES, SPLIT_NAMES, Task, TaskFamily
+from icrl.tasks import AXES
 
 MEASURED_SLACK = 0.05
 """How far off a measured anchor may be beside its error, as a share of the family's largest."""
-EXPERT = " (where random actions cannot tell, state policy_kinds and define reference_policy)"
 PER_LANE = "name every attribute that has a row for each lane in `per_lane`, or leave `per_lane` out"
-
-
-class Failure(Exception):
-    """A promise that is not kept."""
-
-
-def expect(kept: Any, message: str) -> None:
-    """Raises Failure with this message unless `kept`."""
-    if not kept:
-        raise Failure(message)
-
-
-def same(a: NDArray, b: NDArray) -> bool:
-    """Whether two arrays are equal, NaN and NaN alike: that a number is none is told once, by the check of spaces."""
-    return np.array_equal(a, b, equal_nan=True)
-
-
-@dataclass
-class Subject:
-    """The family under test, and how much of it can be afforded."""
-
-    name: str
-    options: Mapping[str, Any] = field(default_factory=dict)
-    seconds: float = 4.0
-    """What one check may spend on steps of slow environments; fast ones are stepped as often as is useful."""
-
-    @cached_property
-    def family(self) -> TaskFamily:
-        return make_family(self.name, **self.options)
-
-    @cached_property
-    def tasks(self) -> tuple[Task, ...]:
-        """Test tasks."""
-        return self.family.split(0).test
-
-    def lanes(self, count: int) -> list[Task]:
-        """Test tasks repeated to that many lanes."""
-        return [self.tasks[i % len(self.tasks)] for i in range(count)]
-
-    @cached_property
-    def steps_per_second(self) -> float:
-        """Of a small batch, its construction and first reset included."""
-        count = 8
-        start = time.perf_counter()
-        env = self.family.make(self.lanes(count), seed=0)
-        env.reset()
-        actions = self.actions(min(50, self.family.horizon), count)
-        for row in actions:
-            env.step(row)
-        return actions.shape[0] * count / (time.perf_counter() - start)
-
-    def affordable(self, lanes: int, steps: int) -> int:
-        """At most that many lanes, fewer where so many steps of them would take too long; at least 2."""
-        return int(np.clip(self.seconds * self.steps_per_second / steps, 2, lanes))
-
-    def actions(self, steps: int, count: int) -> NDArray:
-        """Uniformly random actions, shape `(steps, count, *action_shape)`."""
-        policy = uniform_policy(self.family, self.lanes(count), seed=0)
-        return np.stack([policy.act(np.zeros(count)) for _ in range(steps)])
-
-    def roll(self, env: Any, actions: NDArray, seed: int | None = None) -> dict[str, NDArray]:
-        """Steps through the actions: observations `(T + 1, N, …)`, the rest `(T, N, …)`, "final" 0 inside episodes."""
-        observations, _ = env.reset(seed=seed)
-        rows: dict[str, list] = {"observations": [observations], "rewards": [], "terminated": [], "truncated": []}
-        rows["final"] = []
-        for action in actions:
-            observations, rewards, terminated, truncated, info = env.step(action)
-            done, final = terminated | truncated, np.zeros_like(observations)
-            if done.any():
-                expect(
-                    "final_obs" in info and np.array_equal(info.get("_final_obs"), done),
-                    "an episode ended and info has no final_obs with a mask _final_obs: step must give the last "
-                    "observation of the episode that ended; leave `step` to BatchedEnv",
-                )
-                final[done] = info["final_obs"][done]
-            for key, value in zip(rows, (observations, rewards, terminated, truncated, final), strict=True):
-                rows[key].append(value)
-        return {key: np.array(value) for key, value in rows.items()}
 
 
 def spaces(subject: Subject) -> None:
@@ -256,77 +174,6 @@ def wrong_actions(subject: Subject) -> None:
         except ValueError:
             continue
         raise Failure(f"the actions {np.asarray(actions).tolist()} are taken: expected a ValueError")
-
-
-def tasks_differ(subject: Subject) -> None:
-    """tasks differ in what happens, by every parameter"""
-    family = subject.family
-    steps = min(max(2 * family.horizon, 60), 400)
-    tasks = [*subject.tasks, *family.split(0).train][: subject.affordable(32, steps)]
-    expect(_differ(subject, tasks, steps, family.axes), f"{len(tasks)} tasks behave alike: is a task applied?{EXPERT}")
-    # A default may leave another parameter without effect, a gain of 0 or a slope of 0; a task's own number does not.
-    usual = subject.tasks[0].params
-    for name in family.varied if isinstance(family, ParametricFamily) else ():
-        parameter = family.parameters[name]
-        if parameter.count:
-            ends = [parameter.value(index) for index in (0, parameter.count // 2)]
-        elif isinstance(usual[name], float):
-            ends = [float(parameter.at(np.array([share]))[0]) for share in (0.02, 0.55)]
-        else:
-            continue  # A list of numbers, each drawn from the range.
-        tasks = [Task(number, usual | {name: end}) for number, end in enumerate(ends)]
-        first, second = (f"{end:g}" if isinstance(end, float) else repr(end) for end in ends)
-        expect(
-            _differ(subject, tasks, steps, [parameter.axis]),
-            f"{name}={first} and {name}={second} behave alike: is it applied?{EXPERT}",
-        )
-
-
-def _differ(subject: Subject, tasks: Sequence[Task], steps: int, axes: Sequence[str]) -> bool:
-    """Whether lanes of these tasks, given the same random numbers and actions, part; one of them acts as well as it
-    can, since random actions may never reach what tasks differ in. Where they are all there is, and have met one
-    reward only, nothing is known of a difference in reward."""
-    family, count, rewards_met = subject.family, len(tasks), set()
-    for kind in (*family.policy_kinds[:1], None):
-        env = family.make(tasks, seed=0, index=[0] * count)
-        policy = family.reference_policy(kind, tasks) if kind else uniform_policy(family, tasks, seed=0)
-        observations, _ = env.reset()
-        for _ in range(steps):
-            actions = np.repeat(policy.act(observations)[:1], count, axis=0)
-            observations, rewards, terminated, truncated, _ = env.step(actions)
-            policy.observe(rewards, terminated, truncated)
-            rewards_met.update(rewards.tolist())
-            if any(not same(part, part[:1].repeat(count, axis=0)) for part in (observations, rewards, terminated)):
-                return True
-    return "reward" in axes and not family.policy_kinds and len(rewards_met) == 1
-
-
-def splits(subject: Subject) -> None:
-    """train, validation, test and out-of-distribution tasks are disjoint, and a function of the seed"""
-    family = subject.family
-    split = family.split(0)
-    sizes = {name: len(split.named(name)) for name in SPLIT_NAMES}
-    expect(sizes == dict(family.num_tasks), f"the split has {sizes} tasks, num_tasks says {dict(family.num_tasks)}")
-    for of, key in (("number", lambda task: task.id), ("parameters", lambda task: json.dumps(task.params))):
-        parts = {name: {key(task) for task in split.named(name)} for name in split.names}
-        for name in split.names:
-            expect(len(parts[name]) == len(split.named(name)), f"two tasks of {name} share their {of}")
-        together = set.union(*parts.values())
-        expect(len(together) == sum(map(len, parts.values())), f"two splits share a task, by its {of}")
-    expect(set(split.ood) == set(family.ood_sets), f"ood_sets says {set(family.ood_sets)}, split has {set(split.ood)}")
-    expect(all(split.ood.values()), "an out-of-distribution set is empty")
-    expect(make_family(subject.name, **subject.options).split(0) == split, "two calls of split(0) differ")
-    if "validation" in family.options:
-        without = make_family(subject.name, **dict(family.options, validation=0)).split(0)
-        expect(without.test == split.test, "validation=0 changes the test tasks: scores would not be comparable")
-    env = family.make([tasks[0] for tasks in split.ood.values()] or subject.lanes(1), seed=0)
-    expect(env.observation_space.contains(env.reset()[0]), "an out-of-distribution task is outside the spaces")
-
-
-def held_out(subject: Subject) -> None:
-    """held-out tasks do what no training task does"""
-    found = leak(subject.family, subject.family.split(0), seconds=subject.seconds)
-    expect(found is None, found)
 
 
 def rebuilding(subject: Subject) -> None:

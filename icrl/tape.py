@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from einops import rearrange
 from numpy.typing import NDArray
 
 from icrl.envs.stepping import Step
@@ -149,8 +150,7 @@ class _Rows:
                 # Free the rows as they are copied: a batch of long histories is most of the memory.
                 stretch.columns[number].clear()
             if is_whole:
-                values_NT = stacks[0].swapaxes(0, 1)
-                columns.append(values_NT.reshape(-1, *values_NT.shape[2:]))
+                columns.append(rearrange(stacks[0], "t n ... -> (n t) ..."))
             else:
                 columns.append(np.concatenate([stacks[which][rows, place] for which, rows, place in pieces]))
         return lengths, columns
