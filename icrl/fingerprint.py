@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from icrl.behaviour import Roll, roll
 from icrl.envs.parametric import ParametricFamily
-from icrl.errors import DatasetError
+from icrl.errors import DatasetError, IcrlError
+from icrl.own_code import own_code_fails_in_one_line
 from icrl.tasks import Split, Task, TaskFamily
 
 MARKS = (1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 24, 32, 48, 64, 96, 128, 256)
@@ -72,8 +73,8 @@ def difference(then: Mapping[str, Any], family: TaskFamily, tasks: Mapping[int, 
             return ranges
     if not lanes:
         return None
-    now = _again(family, then, lanes)
-    with _damage(family):
+    with _damage(family), own_code_fails_in_one_line():
+        now = _again(family, then, lanes)
         return _parted(then, now, family)
 
 
@@ -81,10 +82,13 @@ def difference(then: Mapping[str, Any], family: TaskFamily, tasks: Mapping[int, 
 def _damage(family: TaskFamily) -> Iterator[None]:
     try:
         yield
+    except IcrlError:
+        raise
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise DatasetError(
-            f"the stored behaviour of {family.name} is damaged ({' '.join(str(error).split())}): restore "
-            "provenance.json, or generate the data again"
+            f"the stored tasks and behaviour of {family.name} are damaged, or do not belong together "
+            f"({type(error).__name__}: {' '.join(str(error).split())}): restore tasks.parquet and provenance.json, or "
+            "generate the data again"
         ) from None
 
 

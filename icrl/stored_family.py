@@ -98,7 +98,7 @@ def stored_family(folder: Path, provenance: Provenance, split: Split, consent: C
             f"the data is of {provenance.family}@{provenance.family_version}, this release defines {family.label}: "
             "generate the data again, or use the release that made it"
         )
-    if FAMILIES.is_built_in(name) and provenance.behaviour is None:
+    if FAMILIES.is_built_in(name):
         _check_parameters(folder, family, split)
     changed = changes(family, provenance, split)
     told = f"{_shown(name)} has changed since the data{_in(folder)} were recorded: {changed}"
@@ -112,7 +112,7 @@ def stored_family(folder: Path, provenance: Provenance, split: Split, consent: C
 
 
 def _check_parameters(folder: Path, family: TaskFamily, split: Split) -> None:
-    """Raises DatasetError where stored tasks, of which older data say nothing else, are those of another family."""
+    """Raises DatasetError where stored tasks are those of another family: they cannot even be stepped."""
     stored, drawn = ({key for task in of.train[:1] for key in task.params} for of in (split, family.split(split.seed)))
     if stored and stored != drawn:
         raise DatasetError(

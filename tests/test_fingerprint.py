@@ -256,10 +256,26 @@ def test_damage_is_one_line():
         for value in strange:
             if key == "lanes" and value in ([], {}):
                 continue  # No lanes: nothing to compare.
-            with pytest.raises(DatasetError, match="is damaged"):
+            with pytest.raises(DatasetError, match="are damaged"):
                 difference({**then, key: value}, family, tasks)
         if isinstance(then[key], list):
             less = [*then[key]]
             del less[rng.integers(len(less))]
-            with pytest.raises(DatasetError, match="is damaged"):
+            with pytest.raises(DatasetError, match="are damaged"):
                 difference({**then, key: less}, family, tasks)
+
+
+@pytest.mark.parametrize("name", ["dark-room", "key-to-door", "bernoulli-bandit", "tabular-mdp", "passive-t-maze"])
+def test_tasks_of_another_family_are_one_line(name):
+    """Kills: a KeyError out of a family that is stepped on the tasks of another one."""
+    family = make_family(name)
+    then = take(family, family.split(0))
+    own = {key for task in family.split(0).test for key in task.params}
+    for other in ("dark-room", "key-to-door", "bernoulli-bandit", "tabular-mdp", "passive-t-maze", "point-robot"):
+        split = make_family(other).split(0)
+        if own <= {key for task in split.test for key in task.params}:
+            continue
+        tasks = {task.id: task for part in split.names for task in split.named(part)}
+        for lanes in (then["lanes"], [task.id for task in split.test[: len(then["lanes"])]]):
+            with pytest.raises(DatasetError, match="do not belong together"):
+                difference({**then, "lanes": lanes}, family, tasks)
