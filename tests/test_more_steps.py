@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -14,7 +15,9 @@ from safetensors.torch import load_file
 import icrl
 from icrl.errors import CheckpointError, TrainingError, UsageError
 from icrl.train.config import PretrainOptions
+from icrl.train.metrics import MetricsLog, cut_back
 from icrl.train.optim import learning_rate_at
+from icrl.train.wandb_run import steps_in
 
 TINY = {
     "model.n_layer": 1,
@@ -81,11 +84,12 @@ def test_a_finished_run_goes_on_to_more_steps(schedule, tiny_data, tmp_path, cap
     assert "is complete" in capsys.readouterr().out
 
 
-def test_more_steps_that_are_killed_are_exact_and_leave_the_old_model(short, tiny_data, tmp_path):
+@pytest.mark.parametrize("number", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_more_steps_that_are_killed_are_exact_and_leave_the_old_model(number, short, tiny_data, tmp_path):
     """Kills: a killed extension that is called complete, that loses the old model or that gives other weights."""
     rng = np.random.default_rng(0)
     runs = []
-    for kills in ([], sorted(rng.choice(np.arange(11, 20), 2, replace=False).tolist())):
+    for kills in ([], sorted(rng.choice(np.arange(11, 20), number, replace=False).tolist())):
         out = tmp_path / f"run-{len(kills)}"
         shutil.copytree(short, out)
         for step in kills:
@@ -110,12 +114,15 @@ def test_what_cannot_be_made_longer_says_so(short, tiny_data, tmp_path):
         icrl.train(None, tiny_data, bare, resume=True, **TINY, **{"train.steps": 20})
 
 
-def test_a_model_of_an_earlier_release_goes_on_too(short, tiny_data, tmp_path):
+def test_a_model_of_an_earlier_release_goes_on_too(short, tiny_data, tmp_path, monkeypatch):
     """Kills: a run without a record of its steps that is called complete once a killed extension has begun."""
     out = shutil.copytree(short, tmp_path / "run")
     (out / "model" / "training.json").unlink()
     options = {**TINY, "train.steps": 14}
-    killed_at(12, tiny_data, out, options)
+    with monkeypatch.context() as broken:
+        broken.setattr("icrl.train.loop.learning_rate_at", lambda step, _: {10: 0.0, 11: 0.0}[step])
+        with pytest.raises(KeyError):
+            icrl.train(None, tiny_data, out, resume=True, **options)
     icrl.train(None, tiny_data, out, resume=True, **options)
     assert json.loads((out / "model" / "training.json").read_text())["step"] == 14
 
@@ -152,54 +159,52 @@ def test_a_checkpoint_is_evaluated_and_loaded(short, tmp_path, capsys):
         icrl.load_agent(run, checkpoint=5)
 
 
-def leveldb_records(content, header=7, block=32768):
-    """The records of a log in LevelDB's format, in which wandb keeps them after seven bytes of its own."""
-    at, record = header, b""
-    while at + 7 <= len(content) + header:
-        if block - at % block < 7:
-            at += block - at % block
-            continue
-        start = at - header
-        length, kind = int.from_bytes(content[start + 4 : start + 6], "little"), content[start + 6]
-        record += content[start + 7 : start + 7 + length]
-        at += 7 + length
-        if kind in (1, 4):  # A whole one, or the last part of one.
-            yield record
-            record = b""
-
-
-def logged_offline(run):
-    """(id, steps) of every part of a run at Weights & Biases, read from the files that a later sync sends."""
-    from wandb.proto import wandb_internal_pb2
-
-    parts = []
-    for file in sorted(run.glob("wandb/offline-run-*/*.wandb"), key=lambda file: file.stat().st_mtime_ns):
-        run_id, steps = None, []
-        for data in leveldb_records(file.read_bytes()[7:]):
-            record = wandb_internal_pb2.Record()
-            record.ParseFromString(data)
-            if record.WhichOneof("record_type") == "run":
-                run_id = record.run.run_id
-            elif record.WhichOneof("record_type") == "history":
-                steps.append(record.history.step.num)
-        parts.append((run_id, steps))
+def parts_of(run, last):
+    """The files of a run's parts at Weights & Biases, which a later sync sends, oldest first. On a busy machine wandb
+    writes the end of a part shortly after it has said that it is done."""
+    parts = sorted(run.glob("wandb/offline-run-*/*.wandb"))
+    deadline = time.monotonic() + 20
+    while steps_in(parts[-1])[-1:] != [last] and time.monotonic() < deadline:
+        time.sleep(0.1)
     return parts
 
 
-def test_a_run_that_is_killed_is_one_run_at_wandb(tiny_data, tmp_path, monkeypatch):
-    """Kills: two runs after a kill, and rows that are there twice."""
+def test_rows_that_wandb_had_in_memory_alone_are_told_to_the_next_part(tmp_path, monkeypatch):
+    """Kills: rows of a killed part that are at wandb nowhere, and those that are there twice."""
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    rng = np.random.default_rng(0)
+    rows, kept = 0, 0
+    for share in (rng.uniform(0, 1), rng.uniform(0, 0.1), 1.0):
+        back = int(rng.integers(0, rows + 1))  # The checkpoint that this part goes on from.
+        cut_back(tmp_path / "metrics.jsonl", back)
+        rows += 300
+        with MetricsLog(tmp_path, wandb="offline", project="icrl", config={}) as log:
+            for step in range(back + 1, rows + 1):
+                log.write({"step": step, **{f"curve/{i}": step / (i + 1) for i in range(10)}})
+        parts = parts_of(tmp_path, rows)
+        content = parts[-1].read_bytes()
+        parts[-1].write_bytes(content[: int(share * len(content))])
+        steps = [step for file in parts for step in steps_in(file)]
+        assert steps == list(range(1, len(steps) + 1))
+        assert kept <= len(steps) <= rows
+        kept = len(steps)
+    assert kept == rows
+    assert len({part.stem for part in parts}) == 1  # One id.
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kills", [(8, 9), (3,)])
+def test_a_run_that_is_killed_is_one_run_at_wandb(kills, tiny_data, tmp_path, monkeypatch):
+    """Kills: two runs after a kill; steps that are lost or there twice."""
     monkeypatch.delenv("WANDB_MODE", raising=False)
     options = {**TINY, "train.steps": 14, "train.wandb": "offline"}
     out = tmp_path / "run"
-    for step in (8, 9):  # The second comes before the first has been caught up with.
+    for step in kills:  # The second of two comes before the first has been caught up with.
         killed_at(step, tiny_data, out, options)
     icrl.train(None, tiny_data, out, resume=True, **options)
-    parts = logged_offline(out)
-    assert len(parts) == 3
-    run_id = json.loads((out / "wandb" / "run.json").read_text())["id"]
-    assert all(folder.name.endswith(f"-{run_id}") for folder in out.glob("wandb/offline-run-*"))
-    steps = [step for _, steps in parts for step in steps]
-    assert steps == sorted(set(steps))
+    parts = parts_of(out, 14)
+    assert (len(parts), len({part.stem for part in parts})) == (len(kills) + 1, 1)
+    assert [step for part in parts for step in steps_in(part)] == list(range(1, 15))
 
 
 def test_a_save_that_would_fail_fails_before_the_first_step(tiny_data, tmp_path, monkeypatch):

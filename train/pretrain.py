@@ -84,8 +84,8 @@ def train(
 
     # 2. Look before anything is written: the data, the share of each process, the run folder.
     from icrl.store_check import check_store
-    from icrl.train.metrics import check_wandb
     from icrl.train.runs import LOCK_FILE, Plan, check_folder, check_space, describe, drop_partials, growth
+    from icrl.train.wandb_run import check_wandb
 
     processes = count_processes(launched, num_processes) if launched and started_here else None
     consent = Consent(trust_code, family, accept_changed_family)
@@ -194,8 +194,8 @@ def _train_here(plan: Any, resume: bool, launch: Launch | None, num_processes: i
         if first:
             runs.drop_partials(out)
             runs.begin_folder(plan, stages)
-            last = cut_back(out / METRICS_FILE, done)
-            log = stack.enter_context(runs.open_log(plan, last))
+            cut_back(out / METRICS_FILE, done)
+            log = stack.enter_context(runs.open_log(plan))
 
         # 4. What happens every so often.
         def evaluate() -> dict[str, float]:

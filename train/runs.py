@@ -318,10 +318,9 @@ def begin_folder(plan: Plan, stages: list[dict[str, int]]) -> None:
     write_provenance(plan.out, plan.provenance, plan.store.split)
 
 
-def open_log(plan: Plan, last: int) -> MetricsLog:
-    """Of rows up to that of step `last` Weights & Biases knows, where the run has told it."""
+def open_log(plan: Plan) -> MetricsLog:
     options, config = plan.config.train, config_to_dict(plan.config)
-    return MetricsLog(plan.out, wandb=options.wandb, project=options.wandb_project, config=config, last=last)
+    return MetricsLog(plan.out, wandb=options.wandb, project=options.wandb_project, config=config)
 
 
 def tell_deepspeed(accelerator: Any, options: PretrainOptions, share: Share) -> None:
