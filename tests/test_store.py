@@ -152,6 +152,67 @@ def truncate(path):
     path.write_bytes(data[: len(data) // 2])
 
 
+def listing(path, names):
+    """An older listing, without digests, of shards of these names."""
+    state = json.loads((path / "state.json").read_text())
+    state.pop("files", None)
+    (path / "state.json").write_text(json.dumps({**state, "_data_files": [{"filename": name} for name in names]}))
+
+
+def refused(path, message):
+    with pytest.raises(DatasetError, match=message) as caught:
+        HistoryStore.open(path)
+    assert "\n" not in str(caught.value)
+
+
+SHARDS = [shard_name(number, 3) for number in range(3)]
+
+
+def test_a_shard_listed_twice_is_refused(folder, tmp_path):
+    """Kills: histories that count double in training and in every mean."""
+    path = copy_of(folder, tmp_path)
+    listing(path, [SHARDS[0], SHARDS[1], SHARDS[0]])
+    refused(path, f"lists {SHARDS[0]} twice")
+
+
+def test_a_listed_name_that_leads_out_of_the_folder_is_refused(folder, tmp_path):
+    """Kills: a dataset of somebody's that reads, and passes on, whatever file of the reader's it names."""
+    path = copy_of(folder, tmp_path)
+    (path / "inner").mkdir()
+    for place in (tmp_path, path / "inner"):
+        (path / SHARDS[1]).rename(place / "x.arrow")
+        for name in ("../x.arrow", f"../{path.name}/inner/x.arrow", "inner/x.arrow", str(place / "x.arrow")):
+            listing(path, [SHARDS[0], name, SHARDS[2]])
+            refused(path, r"state.json lists .*: expected names of shards in this folder")
+        (place / "x.arrow").rename(path / SHARDS[1])
+    listing(path, SHARDS)
+    assert len(HistoryStore.open(path)) == 60, "refused for another reason"
+
+
+def test_a_link_out_of_the_folder_is_refused(folder, tmp_path):
+    """Kills: the same by a link under a proper name; a link beside its target is no way out."""
+    path = copy_of(folder, tmp_path)
+    (path / SHARDS[1]).rename(tmp_path / "x.arrow")
+    (path / SHARDS[1]).symlink_to(tmp_path / "x.arrow")
+    refused(path, f"{SHARDS[1]} is a link out of the folder")
+    (tmp_path / "x.arrow").rename(path / "x.arrow")
+    (path / SHARDS[1]).unlink()
+    (path / SHARDS[1]).symlink_to("x.arrow")
+    assert len(HistoryStore.open(path)) == 60
+
+
+def test_a_shard_of_another_dataset_is_refused(folder, tmp_path):
+    """Kills: a shard of the same family, spaces, tasks and name that another seed has made."""
+    options = {"family_options": {"train": 60}}
+    other = generate("key-to-door-noise", tmp_path / "other", seed=1, **SMALL, **options)
+    path = copy_of(folder, tmp_path)
+    (path / SHARDS[1]).write_bytes((other / SHARDS[1]).read_bytes())
+    refused(path, f"{SHARDS[1]} (has .* bytes|is not the file that was written)")
+    (path / SHARDS[1]).write_bytes((other / SHARDS[2]).read_bytes())
+    listing(path, SHARDS)
+    refused(path, "damaged")  # Without digests: these are histories that another shard has already.
+
+
 def test_another_version_of_the_family_is_refused(folder, tmp_path):
     """Kills: old data read under a new definition of its task."""
     path = copy_of(folder, tmp_path)
