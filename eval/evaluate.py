@@ -223,7 +223,7 @@ def _finished(out: Path, config: EvaluateConfig, model: dict[str, Any], resume: 
     if check_out(out, "evaluation", resume) != "complete":
         return None
     try:
-        check_digests(out, read_digests(out) or {})
+        check_digests(out, read_digests(out, (SUMMARY_FILE, SCORES_FILE)) or {})
         summary = read_json(out / SUMMARY_FILE)
         fields_of({"result": text, "model": fields_of({"sha256": text})})(summary, SUMMARY_FILE)
     except Fault as fault:

@@ -5,7 +5,7 @@ A folder's `digests.json` holds them by name; a dataset and a checkpoint keep th
 
 import hashlib
 import io
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -58,15 +58,18 @@ def digest_of_text(content: str) -> dict[str, Any]:
     return {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
 
 
-def read_digests(folder: Path) -> Digests | None:
+def read_digests(folder: Path, names: Iterable[str]) -> Digests | None:
     """What the folder's `digests.json` says; None where there is none: older releases wrote none.
 
     Raises:
-        Fault: where it cannot be read.
+        Fault: where it cannot be read, or leaves one of these names out.
     """
     try:
         digests = read_json(folder / DIGESTS_FILE)
         SCHEMA(digests, "it")
+        for name in names:
+            if name not in digests:
+                raise Fault(f"it leaves out {name}")
     except (FileNotFoundError, NotADirectoryError):
         return None
     except Fault as fault:

@@ -226,7 +226,8 @@ def check_run_files(run: Path) -> None:
     """Raises CheckpointError where a run's provenance or tasks are not what its model was trained with."""
     folder = run / MODEL_FOLDER
     try:
-        digests = read_digests(folder) or {}
-        check_digests(run, {name: of for name, of in digests.items() if name in (PROVENANCE_FILE, TASKS_FILE)})
+        names = (PROVENANCE_FILE, TASKS_FILE)
+        digests = read_digests(folder, names) or {}
+        check_digests(run, {name: of for name, of in digests.items() if name in names})
     except Fault as fault:
         raise CheckpointError(f"{run} is damaged ({fault}): restore it, or train again") from None

@@ -49,7 +49,7 @@ def _digests(folder: Path) -> Digests:
         map_of(anything)(state, STATE_FILE)
         SCHEMA(digests := state.get("files", {}), "files")
         return digests
-    return read_digests(folder) or {}
+    return read_digests(folder, MODEL_FILES[:2]) or {}
 
 
 def sign_model(folder: Path, run: Path) -> None:

@@ -251,5 +251,22 @@ def test_the_commands_themselves(older, folders, expected, tmp_path, capsys):
     assert not wrong
 
 
+def test_digests_that_are_left_out_are_damage(folders, tmp_path):
+    """Kills: digests emptied, and with them every check of what they were of."""
+    run = shutil.copytree(folders[0] / "run", tmp_path / "run")
+    for name in ("config.json", "model.safetensors", "provenance.json", "tasks.parquet"):
+        digests = json.loads((folders[0] / "run" / "model" / "digests.json").read_text())
+        del digests[name]
+        (run / "model" / "digests.json").write_text(json.dumps(digests))
+        with pytest.raises(CheckpointError, match=f"digests.json is damaged: it leaves out {name}"):
+            of_run(run)
+    checkpoint = shutil.copytree(folders[0] / "step-00000004", tmp_path / "step-00000004")
+    state = json.loads((checkpoint / "state.json").read_text())
+    for name in ("files", "sha256"):
+        (checkpoint / "state.json").write_text(json.dumps({key: state[key] for key in state if key != name}))
+        with pytest.raises(CheckpointError, match=r"state.json is not the file that was written"):
+            of_checkpoint(checkpoint)
+
+
 def flags(options):
     return [f"--{key}={json.dumps(value) if not isinstance(value, str) else value}" for key, value in options.items()]

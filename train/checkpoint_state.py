@@ -45,10 +45,10 @@ def read_state(checkpoint: Path) -> dict[str, Any]:
     _STATE(state, STATE_FILE)
     if checkpoint.name != checkpoint_name(state["step"]):
         raise Fault(f"its {STATE_FILE} is of step {state['step']}")
-    if "files" in state:
+    if state.keys() & {"files", "sha256"}:
         if state.pop("sha256", None) != _digest(state):
             raise Fault(f"{STATE_FILE} is not the file that was written")
-        SCHEMA(state["files"], "files")
+        fields_of({"files": SCHEMA})(state, STATE_FILE)
     return state
 
 
