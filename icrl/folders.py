@@ -5,6 +5,7 @@ a run by `model/`, an evaluation by `summary.json`. A model folder is a run's `m
 """
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -122,8 +123,9 @@ def checkpoint_name(step: int) -> str:
 
 
 def checkpoints_of(run: Path) -> list[Path]:
-    """The whole checkpoints of a run, oldest first."""
-    return sorted(path.parent for path in (run / CHECKPOINT_FOLDER).glob(f"step-*/{STATE_FILE}"))
+    """The whole checkpoints of a run, oldest first; other names are none."""
+    found = [path.parent for path in (run / CHECKPOINT_FOLDER).glob(f"step-*/{STATE_FILE}")]
+    return sorted((path for path in found if re.fullmatch(r"step-\d{8,}", path.name, re.ASCII)), key=step_of)
 
 
 def step_of(checkpoint: Path) -> int:
@@ -170,6 +172,8 @@ def read_training(model: Path) -> dict[str, Any]:
         values = json.loads(file.read_text(encoding="utf-8"))
         if not (isinstance(values["step"], int) and values["step"] >= 0):
             raise ValueError(f"step {values['step']!r}: expected a number of steps")
+        if model.parent.name == CHECKPOINT_FOLDER and model.name != checkpoint_name(values["step"]):
+            raise ValueError(f"it is of step {values['step']}")
         return values
     except FileNotFoundError:
         return {}

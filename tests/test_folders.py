@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from icrl.errors import UsageError
-from icrl.folders import check_out, check_source, look
+from icrl.errors import CheckpointError, UsageError
+from icrl.folders import check_out, check_source, checkpoints_of, look, model_folder, read_training
 
 FILES = {
     "missing": None,
@@ -71,6 +71,19 @@ def test_every_folder_is_told_and_only_its_own_command_may_go_on_in_it(name, tmp
         else:
             with pytest.raises(UsageError, match=r"(is not there|is a|is an) .*expected a|: expected a "):
                 check_source(folder, kind)
+
+
+def test_a_checkpoint_is_of_the_step_in_its_name(tmp_path):
+    """Kills: a checkpoint renamed or edited, evaluated as of another step; a name without a number, a traceback."""
+    for name, step in (("step-00000002", 2), ("step-00000004", 10**9), ("step-x", 4), ("step--0000003", -3)):
+        (tmp_path / "checkpoints" / name).mkdir(parents=True)
+        (tmp_path / "checkpoints" / name / "state.json").write_text(json.dumps({"step": step}))
+    assert [folder.name for folder in checkpoints_of(tmp_path)] == ["step-00000002", "step-00000004"]
+    with pytest.raises(UsageError, match="no checkpoint of step -3: expected latest, or one of 2, 4"):
+        model_folder(tmp_path, -3)
+    assert read_training(model_folder(tmp_path, 2)) == {"step": 2}
+    with pytest.raises(CheckpointError, match=r"step-00000004/state.json is not readable .it is of step 1000000000"):
+        read_training(model_folder(tmp_path, "latest"))
 
 
 def test_json_is_told_from_what_only_looks_like_it(tmp_path):
