@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 SHARD_BYTES = 1 << 30
 """A shard is recorded in memory: it has fewer histories than asked for where they could take more than this."""
 
+BESIDE_A_HISTORY, BESIDE_A_SHARD = 64, 4096
+"""Bytes at most of its task, its number and where it begins in each column; and of a shard's schema."""
 
 STEPS_TO_SUCCESS = 1000
 """Steps in which an environment that tells success has done so, be it where an episode ends."""
@@ -87,8 +89,10 @@ class Plan:
 
     @property
     def bytes_at_most(self) -> int:
-        """Of the dataset: episodes may end before the horizon."""
-        return self.shards.num_histories * self.largest_history
+        """Of all shards: episodes may end before the horizon."""
+        told = _kept(self.shards.config) if self.shards.success else 0
+        each = self.largest_history + told + BESIDE_A_HISTORY
+        return self.shards.num_histories * each + len(self.shards) * BESIDE_A_SHARD
 
     def describe(self, show: Callable[[str], None] = print) -> None:
         """What would be done."""

@@ -48,7 +48,7 @@ def take(family: TaskFamily, split: Split) -> dict[str, Any]:
     large = np.prod(family.observation_space.shape) > LARGE
     tasks = more if not large and _quick(family, few) else few
     rolled = roll(family, tasks, MARKS[-1], seconds=SECONDS, keep=_shortened)
-    found |= _numbers(family, rolled, tasks)
+    found |= _numbers(rolled, tasks)
     if not type(family).__module__.startswith("icrl.") and _parted(found, _again(family, found, tasks), family):
         for key in ("lanes", "steps", "observations", "rewards", "terminated", "truncated"):
             del found[key]
@@ -146,14 +146,14 @@ def _quick(family: TaskFamily, tasks: Sequence[Task]) -> bool:
 
 
 def _again(family: TaskFamily, then: Mapping[str, Any], tasks: Sequence[Task]) -> dict[str, Any]:
-    return _numbers(family, roll(family, tasks, then["steps"], keep=_shortened), tasks)
+    return _numbers(roll(family, tasks, then["steps"], keep=_shortened), tasks)
 
 
 def _marks(steps: int) -> list[int]:
     return sorted({steps, *(mark for mark in MARKS if mark < steps)})
 
 
-def _numbers(family: TaskFamily, rolled: Roll, tasks: Sequence[Task]) -> dict[str, Any]:
+def _numbers(rolled: Roll, tasks: Sequence[Task]) -> dict[str, Any]:
     """What is kept of a roll: for each lane a row of words for a file that people may open."""
     steps, marks = len(rolled.rewards), _marks(len(rolled.rewards))
     starts = [0, *marks[:-1]]

@@ -7,6 +7,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
+from icrl.config import load_config
 from icrl.data_gen.generate import GenerateConfig, generate
 from icrl.data_gen.plan import make_plan
 from icrl.envs import FAMILIES
@@ -95,6 +96,22 @@ def test_shards_hold_what_a_shard_can(pictures, monkeypatch, tmp_path):
         if shards.per_shard < config.histories_per_shard:
             assert (shards.per_shard + 2) * bytes_each * 2 > 2**30, "smaller than it need be"
     assert refused
+
+
+@pytest.mark.parametrize(
+    ("preset", "options", "per_shard"),
+    [
+        ("dark-room-q-learning", {"size": 4, "horizon": 2, "validation": 3, "test": 4}, 4),
+        ("bandit-thompson", {"train": 9}, 1),
+    ],
+)
+def test_shards_are_no_larger_than_planned(preset, options, per_shard, tmp_path):
+    """Kills: "at most" of the numbers alone, which short histories and small shards exceed."""
+    sizes = {"episodes": 2, "keep_every": 1, "histories_per_shard": per_shard}
+    config = load_config(GenerateConfig, preset, {"family_options": options, **sizes})
+    most = make_plan(config, tmp_path / "data").bytes_at_most
+    made = sum(path.stat().st_size for path in generate(config, tmp_path / "data", workers=1).glob("*.arrow"))
+    assert 0.2 * most < made <= most
 
 
 def test_small_shards_hold_the_same_histories(pictures, monkeypatch, tmp_path, capsys):
