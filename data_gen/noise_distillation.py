@@ -64,7 +64,9 @@ class NoiseDistillation(PerLane):
 
     def act(self, observations: NDArray) -> NDArray:
         if self._mixes:
-            action = self._policy.act(observations)
+            action = np.asarray(self._policy.act(observations))
+            if action.dtype.kind not in "fiu" or not np.isfinite(action).all():
+                return action  # Refused where it is played.
             epsilon = self.epsilon().reshape(-1, *(1,) * (action.ndim - 1))
             # The environment rounds what is to be rounded.
             return (1.0 - epsilon) * action + epsilon * self._random.act(observations)

@@ -33,7 +33,8 @@ def middle_and_half_width(
     bounds = [(lo, hi) if lo is not None and hi is not None and hi > lo else (-1.0, 1.0)
               for lo, hi in zip(low, high, strict=True)]  # fmt: skip
     middle, half = ([(hi + sign * lo) / 2 for lo, hi in bounds] for sign in (1, -1))
-    return np.array(middle, np.float32), np.array(half, np.float32)
+    with np.errstate(over="ignore"):  # Bounds beyond float32 are for scaled numbers, which need neither.
+        return np.array(middle, np.float32), np.array(half, np.float32)
 
 
 class DiscreteEncoder(nn.Module):

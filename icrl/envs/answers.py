@@ -45,6 +45,7 @@ class Answers:
     def __init__(self, family: TaskFamily, tasks: Sequence[Task]) -> None:
         self._family, self._tasks, self._shape = family, list(tasks), (len(tasks),)
         self._gate, self._narrowed = gate(family.observation_space), Narrowing(ACTIONS)
+        self._seen = Narrowing() if family.observation_space.dtype == np.float32 else None
         self._steps = 0
 
     def first(self, observations: NDArray) -> NDArray:
@@ -82,14 +83,24 @@ class Answers:
         if "final_obs" not in info:
             self._refuse(int(lanes[0]), "an episode ended, and info has no final_obs: leave `step` to BatchedEnv")
         successors = np.array(observations)
-        successors[lanes] = self._observations(np.asarray(info["final_obs"])[lanes], lanes)
+        final = np.asarray(info["final_obs"])
+        if final.shape[:1] != self._shape:
+            self._refuse(int(lanes[0]), f"final_obs is {in_short(final)}: expected an observation for each lane")
+        successors[lanes] = self._observations(final[lanes], lanes)
         return Answer(observations, rewards, terminated, truncated, info, done, ended, successors)
 
     def keep(self, lanes: NDArray[np.int64]) -> None:
         """From now on the batch is of these of its lanes."""
         self._tasks = [self._tasks[lane] for lane in lanes]
         self._shape = (len(self._tasks),)
-        self._narrowed.keep(lanes)
+        for narrowing in (self._narrowed, self._seen):
+            if narrowing is not None:
+                narrowing.keep(lanes)
+
+    def refuse_actions(self, actor: Any, error: ValueError) -> NoReturn:
+        """Says whose actions `error` is about."""
+        name = getattr(actor, "name", None) or type(actor).__name__
+        raise FamilyError(f"{self._family.name}, as {name} plays it: {error}") from None
 
     def check_differences(self, env: BatchedEnv) -> None:
         """Refuses, in the end, what is stored of `env` where it has lost what the values differ in."""
@@ -97,7 +108,10 @@ class Answers:
         if found := self._narrowed.lost():
             values = f"between {found[1]!r} and {found[2]!r}"
             raise FamilyError(f"{self._family.name}: rewards {kept} {values}: subtract what they share, or scale them")
-        if lost := env.lost_differences():
+        lost = env.lost_differences()
+        if lost is None and self._seen is not None and (found := self._seen.lost()):
+            lost = f"between {found[1]!r} and {found[2]!r} in number {found[0]} of each"
+        if lost:
             mend = "state a Box of float64, or subtract what they share"
             raise FamilyError(f"{self._family.name}: observations {kept} {lost}: {mend}")
 
@@ -113,7 +127,10 @@ class Answers:
         if values.shape[:1] != (self._shape if lanes is None else lanes.shape):
             self._refuse(0, f"the observations are of shape {values.shape}: expected one for each lane")
         try:
-            return self._gate(values)
+            taken = self._gate(values)
+            if lanes is None and self._seen is not None and values.dtype.kind in "fiu":
+                self._seen(values)
+            return taken
         except WrongValue as error:
             self._refuse(error.row if lanes is None else int(lanes[error.row]), f"the observation {error}")
 

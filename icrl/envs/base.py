@@ -10,6 +10,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
+from icrl.errors import FamilyError
 from icrl.lanes import PerLane, rising
 from icrl.seeding import Streams, stream_keys
 from icrl.spaces import BoxActions, check_action_space, in_short
@@ -135,6 +136,8 @@ class BatchedEnv(VectorEnv, PerLane):
         """
         actions = self.played(actions)
         rewards, terminated = self._advance(actions)
+        if not isinstance(terminated, np.ndarray) or terminated.dtype.kind != "b":
+            terminated = self._flags(terminated)
         self.steps += 1
         truncated = ((self.steps >= self.horizon) | self._cut_N) & ~terminated
         observations = self._observe()
@@ -147,6 +150,14 @@ class BatchedEnv(VectorEnv, PerLane):
         self.steps[lanes] = 0
         self._start(lanes)
         return self._observe(), rewards, terminated, truncated, info
+
+    def _flags(self, values: Any) -> NDArray[np.bool_]:
+        array = np.asarray(values)
+        if array.shape == (self.num_envs,) and array.dtype.kind in "biu" and np.isin(array, (0, 1)).all():
+            return array.astype(bool)
+        raise FamilyError(
+            f"{type(self).__name__} gives terminated = {in_short(values)}: expected a boolean for each lane"
+        )
 
     def played(self, actions: NDArray) -> NDArray:
         """The actions that `step` plays where it is given these: those of a Box as its type and within its bounds.

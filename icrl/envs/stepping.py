@@ -49,7 +49,7 @@ class Watching:
     """An agent or a reference policy, which observes answers rather than whole transitions, in a learner's place."""
 
     def __init__(self, policy: Any) -> None:
-        self._policy = policy
+        self._policy, self.name = policy, type(policy).__name__
         self.act = policy.act
 
     @property
@@ -80,7 +80,11 @@ def lived(env: BatchedEnv, actor: Any, episodes: int, answers: Answers) -> Itera
     episode, step = np.zeros(len(lanes), np.int32), np.zeros(len(lanes), np.int32)
     succeeded: NDArray[np.bool_] | None = None
     while True:
-        actions = env.played(actor.act(observations))
+        asked = actor.act(observations)
+        try:
+            actions = env.played(asked)
+        except ValueError as error:
+            answers.refuse_actions(actor, error)
         following, rewards, terminated, truncated, info, done, ended, successors = read(env.step(actions))
         if SUCCESS in info:
             said = successes(info[SUCCESS], done.shape)
