@@ -8,6 +8,7 @@ Signals are touched by the command line alone, and given back when it is done.
 """
 
 import _thread
+import atexit
 import os
 import signal
 import sys
@@ -73,6 +74,11 @@ class Signals:
             signal.signal(number, before)
         sys.unraisablehook = self._unraisable
 
+    def ignore(self) -> None:
+        """Python would give signals back to the system now, which ends a process whose work is done by their code."""
+        for number in self._before:
+            signal.signal(number, signal.SIG_IGN)
+
     def stop(self) -> None:
         """Raises Stopped in the main thread, as SIGTERM does; for other threads of this process."""
         signal.pthread_kill(self._main, signal.SIGTERM)
@@ -137,7 +143,8 @@ def signals(for_good: bool) -> Iterator[Signals]:
     """Takes Ctrl-C and SIGTERM for the length of a command; outside the main thread nothing is taken.
 
     Args:
-        for_good: the process ends with this command: what comes while it shuts down ends it at once.
+        for_good: the process ends with this command: what comes while it shuts down ends it at once, with the
+            command's own exit code.
     """
     global _now
     taken, before = Signals(), _now
@@ -146,6 +153,8 @@ def signals(for_good: bool) -> Iterator[Signals]:
         return
     _now = taken
     taken.start()
+    if for_good:
+        atexit.register(taken.ignore)  # The first one is called last.
     try:
         yield taken
     finally:

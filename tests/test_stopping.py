@@ -94,7 +94,9 @@ def stop(argv, number, tag, *, when=None, delay=0.0):
 
 
 def leftovers(folder):
-    return [path for path in folder.rglob(".*")] if folder.exists() else []
+    """What is half-written; FSDP's metadata and the digests of shards that are there are hidden and whole."""
+    hidden = folder.rglob(".*") if folder.exists() else ()
+    return [path for path in hidden if path.name != ".metadata" and path.suffix != ".digest"]
 
 
 def rows(run):
@@ -166,7 +168,7 @@ def assert_stopped_recordings_go_on(out, workers, draws, tag):
     argv = ["generate", *RECORDING, "--workers", str(workers), "--resume"]
     for number, delay in draws:
         stop([*argv, "--out", str(out)], number, f"{tag}-{delay}", when=(out / "config.yaml").exists, delay=delay)
-        assert not list(out.rglob(".*"))
+        assert not leftovers(out)
     for folder in (out, out.with_name("whole")):
         assert generate_main([*argv[1:], "--out", str(folder)]) == 0
     for shard in out.with_name("whole").glob("*.arrow"):
@@ -199,6 +201,27 @@ def test_evaluation_is_stopped_at_any_moment(seed, whole, tmp_path):
     number = (signal.SIGTERM, signal.SIGINT)[seed // 2]
     assert stop(argv, number, str(tmp_path), delay=float(rng.uniform(0, 12)))
     assert not leftovers(tmp_path / "e")
+
+
+LATE = """
+import os, sys
+from icrl import cli
+
+class Late:
+    def __del__(self, kill=os.kill, write=os.write, pid=os.getpid()):
+        write(1, b"late\\n")
+        kill(pid, {number})
+
+sys.late = Late()
+sys.exit(cli.run_main(lambda argv: 0))
+"""
+
+
+@pytest.mark.parametrize("number", CODES)
+def test_a_stop_while_python_ends_changes_nothing(number):
+    """Kills: the exit code of a signal from a command that has done all of its work."""
+    run = subprocess.run([sys.executable, "-c", LATE.format(number=int(number))], capture_output=True, text=True)
+    assert (run.returncode, run.stdout, run.stderr) == (0, "late\n", "")
 
 
 SWALLOWS = """
