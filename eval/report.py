@@ -289,12 +289,12 @@ def _made(e: Evaluation, summary: dict[str, Any], run: Path) -> str:
         ("Task family", f"{e.family.label}: {family}. Source: {e.family.source}"),
         *([("Changed", f"{e.changed_family}, since the data were recorded; accepted")] if e.changed_family else []),
         ("Split", f"{c.split}, of split seed {p.split_seed}; histories were recorded on the {p.recorded_split} tasks"),
-        ("Training data", f"{p.histories_per_task} histories per task of {p.learner} ({options}), {p.episodes:,} "
+        ("Training data", f"histories per task: {p.histories_per_task:,}, of {p.learner} ({options}), {p.episodes:,} "
                           f"{_unit(e)}s each, {kept}; seed {p.seed}"),
         ("Model", f"{summary['model']['parameters']:,} parameters, context of {summary['model']['context_length']:,} "
                   f"transitions{trained}; weights sha256 {summary['model']['sha256'][:16]}…"),
-        ("Evaluation", f"{summary['tasks']:,} tasks × {c.seeds} seeds × {c.episodes} {_unit(e)}s; prompt {prompt}; "
-                       f"actions {action}; seed {c.seed}"),
+        ("Evaluation", f"{summary['tasks']:,} tasks × {in_seeds(c.seeds)} × {c.episodes} {_unit(e)}s; "
+                       f"prompt {prompt}; actions {action}; seed {c.seed}"),
         ("Speed", f"{summary['env_steps_per_second']:,.0f} environment steps a second on {c.device}"),
         ("Versions", f"{versions} · Python {python_version()}"),
     ]  # fmt: skip
