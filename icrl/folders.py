@@ -56,7 +56,7 @@ def look(path: Path) -> Folder:
     names = {entry.name for entry in path.iterdir() if not entry.name.startswith(".")}
     if not names:
         return Folder(path, "empty")
-    if {"config.json", WEIGHTS_FILE} <= names:
+    if WEIGHTS_FILE in names:
         kind = "model"  # A checkpoint of a run is one too.
     elif names & {MODEL_FOLDER, CHECKPOINT_FOLDER, METRICS_FILE}:
         kind = "run"

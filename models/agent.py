@@ -219,10 +219,10 @@ def load_agent(
     found = check_source(path, "model")
     folder = model_folder(path, checkpoint)
     if not (folder / "config.json").is_file():
-        if checkpoint is not None:
+        if checkpoint is not None or found.kind == "model":
             raise CheckpointError(
-                f"{folder} has no config.json: a checkpoint of an earlier release is no model; go on from it with "
-                "`icrl train --resume`"
+                f"{folder} has no config.json: it is damaged, or a checkpoint of an earlier release; "
+                "restore it, or go on from it with `icrl train --resume`"
             )
         if found.kind == "run":
             raise CheckpointError(
