@@ -292,10 +292,12 @@ def _is_complete(plan: Plan, resume: bool, accept_changed_family: bool) -> bool:
 
 def _check_trust(source: Path, config: GenerateConfig, trust_code: bool) -> None:
     """Raises UntrustedCode where the config of a dataset names code: that came with the data."""
-    from icrl.provenance import PROVENANCE_FILE
+    from icrl.folders import INFO_FILE, STATE_FILE
+    from icrl.provenance import PROVENANCE_FILE, TASKS_FILE
     from icrl.stored_family import Consent, check_trust
 
-    if (source.parent / PROVENANCE_FILE).exists():
+    beside = (PROVENANCE_FILE, TASKS_FILE, STATE_FILE, INFO_FILE)
+    if any((folder / name).exists() for folder in {source.parent, source.resolve().parent} for name in beside):
         check_trust(source.parent, config.family, Consent(trust_code))
 
 

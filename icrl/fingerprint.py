@@ -21,7 +21,7 @@ from icrl.errors import DatasetError, IcrlError
 from icrl.own_code import own_code_fails_in_one_line
 from icrl.tasks import Split, Task, TaskFamily
 
-MARKS = (1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 24, 32, 48, 64, 96, 128, 256)
+MARKS = (1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 24, 32, 48, 64, 96, 128, 256, 512, 1024)
 """Steps after which the lanes are looked at; in between, rewards and endings are added up."""
 CALM = 32
 LANES = 16
@@ -31,6 +31,8 @@ LARGE = 10_000
 """Numbers of an observation, above which two lanes are enough as well."""
 SECONDS = 0.1
 """Of steps, at most; the number of them that came out is kept, and the comparison takes as many."""
+WHOLE = 1.0
+"""Seconds of steps, at most, in fewer lanes, where an episode does not end in those: much may be paid there."""
 SHOWN = 8
 """Numbers that an observation is shortened to."""
 RELATIVE, OF_THE_LARGEST, LEAST = 1e-4, 1e-5, 1e-12
@@ -47,7 +49,15 @@ def take(family: TaskFamily, split: Split) -> dict[str, Any]:
     few, more = _lanes(split)
     large = np.prod(family.observation_space.shape) > LARGE
     tasks = more if not large and _quick(family, few) else few
+    began = time.perf_counter()
     rolled = roll(family, tasks, MARKS[-1], seconds=SECONDS, keep=_shortened)
+    whole = min(family.horizon + 1, MARKS[-1])
+    if (steps := len(rolled.rewards)) < whole:
+        lanes = len(tasks) * WHOLE * steps / (whole * (time.perf_counter() - began))
+        fewer = [tasks[i] for i in _spread(len(tasks), max(2, int(lanes)))]
+        longer = roll(family, fewer, whole, seconds=WHOLE, keep=_shortened)
+        if len(longer.rewards) > steps:
+            rolled, tasks = longer, fewer
     found |= _numbers(rolled, tasks)
     if not type(family).__module__.startswith("icrl.") and _parted(found, _again(family, found, tasks), family):
         for key in ("lanes", "steps", "observations", "rewards", "terminated", "truncated"):

@@ -279,3 +279,21 @@ def test_tasks_of_another_family_are_one_line(name):
         for lanes in (then["lanes"], [task.id for task in split.test[: len(then["lanes"])]]):
             with pytest.raises(DatasetError, match="do not belong together"):
                 difference({**then, "lanes": lanes}, family, tasks)
+
+
+def test_what_a_slow_family_does_late_is_noticed(tmp_path):
+    """Kills: a roll that stops long before the end of an episode, where much is paid, since a step takes long."""
+    source = "import time\n" + CART.replace("self.speed = 0.9", "time.sleep(0.002)\n        self.speed = 0.9", 1)
+    source = source.replace('horizon = "cart", "a test", 12', 'horizon = "cart", "a test", 40')
+    source = source.replace("return self.seen(), {}", "self.t = 0\n        return self.seen(), {}", 1)
+    source = source.replace("        reward = ", "        self.t += 1\n        reward = ", 1)
+    source = source.replace("bool(abs(self.place) > 4.0)", "False", 1)
+    (tmp_path / "own.py").write_text(source)
+    config = GenerateConfig(family=f"{tmp_path / 'own.py'}:Cart", learner="random", episodes=2)
+    plan = make_plan(config, tmp_path / "data")
+    assert changes(make_family(config.family), plan.provenance, plan.split) is None
+    for step in np.random.default_rng(0).integers(20, 41, size=3):
+        edited = source.replace("float(abs(self.place) < 0.5)", f"float(abs(self.place) < 0.5) + (self.t == {step})")
+        assert edited != source
+        (tmp_path / "own.py").write_text(edited)
+        assert "the reward of" in changes(make_family(config.family), plan.provenance, plan.split), step

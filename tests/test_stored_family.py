@@ -114,6 +114,11 @@ def test_without_trust_nothing_of_it_runs(given, place, capsys, monkeypatch):
     assert "left out" not in capsys.readouterr().err
     assert cli.main(["generate", "--config", "data/config.yaml", "--out", "new"]) == 2
     assert "came with the data in data" in capsys.readouterr().err
+    Path("settings.yaml").symlink_to("data/config.yaml")
+    assert cli.main(["generate", "--config", "settings.yaml", "--out", "new"]) == 2
+    shutil.copytree("data", "bare")
+    Path("bare/provenance.json").unlink()
+    assert cli.main(["generate", "--config", "bare/config.yaml", "--out", "new"]) == 2
     icrl.load_agent("run")
     icrl.HistoryStore.open("data").history(0)
     for call in (lambda: icrl.evaluate("run", "e"), lambda: read_provenance(Path("run")).make_family()):
