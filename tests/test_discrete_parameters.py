@@ -150,8 +150,13 @@ def test_the_hole_of_whole_numbers(seed):
         (dict(low=0, high=3, default=0, integer=True, beyond=(3, 5)), "overlaps"),
         (dict(low=0, high=3, default=0, integer=True, log=True), "log scale"),
         (dict(low=0, high=2**50, default=0, integer=True), "at most"),
+        *[({**dict(low=0, high=3, default=0, beyond=(4, 5), integer=whole), name: value}, "finite number")
+          for name in ("low", "high", "default") for value in (float("inf"), float("nan"), "x", 1j)
+          for whole in (False, True)],
+        *[(dict(low=0, high=3, default=0, beyond=(4, value)), "finite number") for value in (float("inf"), "x")],
+        (dict(low=[0, 1], high=[1, 2], default=0), "finite number"),
     ],
-)
+)  # fmt: skip
 def test_impossible_values_are_refused(wrong, message):
     """Kills: a choice that JSON changes, one that stands twice, half a whole number; a traceback."""
     with pytest.raises(UsageError, match=message) as caught:

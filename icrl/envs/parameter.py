@@ -57,6 +57,8 @@ class Parameter:
             return
         if self.low is None or self.high is None:
             raise UsageError("a parameter states no values: expected low= and high=, or choices=[…]")
+        for name in ("low", "high", "default"):
+            _finite(name, getattr(self, name))
         if self.integer:
             for name in ("low", "high", "default"):
                 object.__setattr__(self, name, _whole(name, getattr(self, name)))
@@ -80,6 +82,8 @@ class Parameter:
             object.__setattr__(self, "beyond", tuple(further))
 
     def _check_beyond(self) -> None:
+        for value in np.atleast_1d(np.asarray(self.beyond, object)):
+            _finite("beyond", value)
         least = int(self.integer)
         if np.shape(self.beyond) != (2,) or not self.beyond[0] - least < self.beyond[1] or (
             self.log and self.beyond[0] <= 0
@@ -165,6 +169,13 @@ class _Only(Parameter):
 
 def _between(low: float, high: float, u: NDArray[np.float64], log: bool) -> NDArray[np.float64]:
     return low * (high / low) ** u if log else low + (high - low) * u
+
+
+def _finite(name: str, value: Any) -> None:
+    """Raises UsageError for what is no number; a default may be several."""
+    numbers = np.asarray(value)
+    if numbers.dtype.kind not in "biuf" or (numbers.ndim and name != "default") or not np.isfinite(numbers).all():
+        raise UsageError(f"{name}={value!r} of a parameter: expected a finite number, or choices=[…]")
 
 
 def _whole(name: str, value: Any) -> int:
