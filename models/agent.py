@@ -39,6 +39,7 @@ class InContextAgent:
         self._observation_space = space_from_dict(model.config.observation_space)
         self._action_space = space_from_dict(model.config.action_space)
         self._scales = model.config.maps
+        self._observation_type = memory_dtype(self._observation_space)
         self._observation_gate, self._action_gate = gate(self._observation_space), gate(self._action_space)
         self._distribution = distribution_of(model.config.action_space)
         self._box = BoxActions(self._action_space) if isinstance(self._action_space, gym.spaces.Box) else None
@@ -95,16 +96,13 @@ class InContextAgent:
             raise UsageError(f"{self._place(error.row)}: the observation {error}") from None
         none = np.empty((self.num_envs, 0))
         tokens = self._tokens(
-            observations.astype(memory_dtype(self._observation_space), copy=False)[:, None], none, none, none,
+            observations.astype(self._observation_type, copy=False)[:, None], none, none, none,
             self._steps[:, None], self._actions, self._rewards, self._dones,
         )  # fmt: skip
         outputs = self._context.step(tokens)
-        if not (finite := torch.isfinite(outputs).flatten(1).all(1)).all():
-            where = self._place(int(finite.int().argmin()))
-            raise CheckpointError(
-                f"{where}: the model's outputs are not finite, so there is no action: its training diverged, or its "
-                "weights are damaged; train again, or restore the folder"
-            )
+        # One sum finds that something is not finite; where, is looked for then.
+        if not np.isfinite(float(outputs.sum())):
+            self._check_finite(outputs)
         self._actions = self.method.act(outputs, None if self.greedy else self._uniforms(), self._distribution)
         if self._box is not None:
             self._actions = self._box.within(self._scales.actions.undo(self._actions))
@@ -154,6 +152,14 @@ class InContextAgent:
             first = "agent.reset(num_envs)" if self._awaiting == "reset" else f"agent.{self._awaiting}(...)"
             raise UsageError(f"agent.{call}(...) was called where {first} is due: reset, then act and observe in turn")
 
+    def _check_finite(self, outputs: torch.Tensor) -> None:
+        if (finite := torch.isfinite(outputs).flatten(1).all(1)).all():
+            return  # Finite numbers whose sum is not.
+        raise CheckpointError(
+            f"{self._place(int(finite.int().argmin()))}: the model's outputs are not finite, so there is no action: "
+            "its training diverged, or its weights are damaged; train again, or restore the folder"
+        )
+
     def _place(self, lane: int) -> str:
         return f"lane {lane}, step {self._steps[lane]} of its episode"
 
@@ -168,7 +174,7 @@ class InContextAgent:
         lengths = np.array([0 if p is None else len(p) - s for p, s in zip(prompts, starts, strict=True)])
         shape = (self.num_envs, int(lengths.max()))
         columns = {
-            "observations": np.zeros(shape + self._observation_space.shape, memory_dtype(self._observation_space)),
+            "observations": np.zeros(shape + self._observation_space.shape, self._observation_type),
             "actions": np.zeros(shape + self._action_space.shape, memory_dtype(self._action_space)),
             "rewards": np.zeros(shape),
             "dones": np.zeros(shape, bool),
