@@ -266,6 +266,7 @@ def _record_shard(shards: Shards, shard: int) -> int:
 def _is_complete(plan: Plan, resume: bool, accept_changed_family: bool) -> bool:
     """Whether `out` is this very dataset, whole; raises where it is anything but nothing or a part of it."""
     from icrl.provenance import PROVENANCE_FILE, read_provenance
+    from icrl.store import HistoryStore
 
     config, out = plan.shards.config, plan.shards.out
     if (state := check_out(out, "dataset", resume)) == "new":
@@ -287,6 +288,8 @@ def _is_complete(plan: Plan, resume: bool, accept_changed_family: bool) -> bool:
             f"{out} was recorded by another release ({others[0]} is none of {len(named)} shards): give --out another "
             "folder"
         )
+    if state == "complete":
+        HistoryStore.open(out)  # Raises where a file has gone, or is not what was written.
     return state == "complete"
 
 

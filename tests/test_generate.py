@@ -15,7 +15,7 @@ import pytest
 
 from icrl import cli
 from icrl.data_gen.generate import GenerateConfig, generate
-from icrl.errors import UsageError
+from icrl.errors import DatasetError, UsageError
 from icrl.files import commit
 
 SMALL = {"histories_per_task": 2, "episodes": 20, "keep_every": 5, "histories_per_shard": 25}
@@ -78,6 +78,10 @@ def test_refusals_name_the_cause_and_write_nothing(tmp_path, capsys):
         generate("dark-room-q-learning", out, dry_run=True, **SMALL)
     generate("dark-room-q-learning", out, dry_run=True, resume=True, **SMALL)
     assert "is complete" in capsys.readouterr().out, "a dry run says what the real one would"
+    shutil.copytree(out, tmp_path / "less")
+    next((tmp_path / "less").glob("data-*.arrow")).unlink()
+    with pytest.raises(DatasetError, match="which is not there"):
+        generate("dark-room-q-learning", tmp_path / "less", resume=True, **SMALL)
     (tmp_path / "run" / "model").mkdir(parents=True)
     (tmp_path / "run" / "config.yaml").write_text("method: ad")
     with pytest.raises(UsageError, match="is a run of `icrl train`"):
