@@ -1,5 +1,6 @@
 """Discrete and MultiDiscrete, counted from 0."""
 
+from abc import abstractmethod
 from typing import Any
 
 import gymnasium as gym
@@ -17,9 +18,9 @@ class _Countable(Codec):
     def memory_dtype(self, space: Any) -> np.dtype:
         return np.dtype(np.int64)
 
+    @abstractmethod
     def sizes(self, space: Any) -> NDArray[np.int64]:
         """How many values each coordinate has, of the space's shape."""
-        raise NotImplementedError
 
     def gate(self, space: Any) -> Take:
         sizes, words, shape = self.sizes(space), self.words(self.to_dict(space)), space.shape
