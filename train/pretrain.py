@@ -176,7 +176,7 @@ def _train_here(plan: Any, resume: bool, launch: Launch | None, num_processes: i
     runs.tell_deepspeed(accelerator, options, share)
     sharded = accelerator.distributed_type.name in ("DEEPSPEED", "FSDP")
     model, optimizer = accelerator.prepare(bare, make_optimizer(bare, options, sharded=sharded))
-
+    # What would fail after the last step fails before the first.
     saving.try_saving(accelerator, model, bare)
 
     # 3. The run folder, once every process has looked at it; the newest checkpoint.
