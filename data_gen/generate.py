@@ -14,11 +14,11 @@ from typing import Any, ClassVar
 
 from icrl.config import config_to_dict, first_difference, load_config, parse_command, save_config
 from icrl.data_gen.plan import Plan, Shards, make_plan
-from icrl.envs.resolve import portable
 from icrl.errors import ChangedFamily, FamilyError, UsageError
 from icrl.files import size_in_words
 from icrl.folders import CONFIG_FILE, check_out
 from icrl.own_code import own_code_fails_in_one_line
+from icrl.places import portable
 from icrl.progress import progress
 from icrl.provenance import class_of
 

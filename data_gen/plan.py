@@ -15,11 +15,11 @@ import numpy as np
 from icrl.behaviour import roll
 from icrl.envs import FAMILIES, make_family
 from icrl.envs.measured import check_anchors
-from icrl.envs.resolve import counts_from
 from icrl.errors import DatasetError, FamilyError, UsageError
 from icrl.files import size_in_words
 from icrl.fingerprint import take
 from icrl.held_out import COMPARED, leak
+from icrl.places import counts_from
 from icrl.provenance import Provenance, check_tasks, check_values
 from icrl.schema import Fault
 from icrl.spaces import space_to_dict

@@ -17,10 +17,10 @@ import numpy as np
 
 from icrl.behaviour import roll
 from icrl.envs import FAMILIES, MissingExtra, make_family
-from icrl.envs.resolve import counts_from, find_place, portable
 from icrl.errors import ChangedFamily, DatasetError, FamilyError, UntrustedCode, UsageError
 from icrl.fingerprint import difference
 from icrl.own_code import in_one_line
+from icrl.places import counts_from, find_place, portable
 from icrl.provenance import Provenance
 from icrl.spaces import alike, describe_space, space_to_dict
 from icrl.tasks import SPLIT_NAMES, Split, Task, TaskFamily

@@ -7,8 +7,8 @@ import pytest
 
 from icrl import cli
 from icrl.envs import FAMILIES, MissingExtra, make_family
-from icrl.envs.resolve import ENTRY_POINT_GROUP, FamilyRegistry
 from icrl.errors import UsageError
+from icrl.registry import PlaceRegistry
 
 ROOM = """
     from icrl.envs.dark_room import DarkRoom
@@ -93,7 +93,7 @@ def test_entry_points_are_families(here, monkeypatch):
     folder.mkdir()
     (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: rooms\nVersion: 1.0\n")
     (folder / "entry_points.txt").write_text(
-        f"[{ENTRY_POINT_GROUP}]\ntiny-room = my_rooms:SmallRoom\nmaze = my_rooms:SmallRoom\n"
+        f"[{FAMILIES.group}]\ntiny-room = my_rooms:SmallRoom\nmaze = my_rooms:SmallRoom\n"
     )
     assert "tiny-room" in FAMILIES
     assert "tiny-room" in list(FAMILIES)
@@ -104,7 +104,9 @@ def test_entry_points_are_families(here, monkeypatch):
 
 def test_a_missing_extra_is_one_line_that_names_the_install(capsys, monkeypatch):
     """Kills: a ModuleNotFoundError with a traceback where one package is to be installed."""
-    registry = FamilyRegistry({"": {}, "magic": {"wand": "icrl_no_such_package.wand:Wand"}})
+    registry = PlaceRegistry(
+        "thing", "icrl.things", {"": {}, "magic": {"wand": "icrl_no_such_package.wand:Wand"}}, callable, "a class"
+    )
     with pytest.raises(MissingExtra, match=r"^wand needs icrl_no_such_package, .*: pip install 'icrl\[magic\]'$"):
         registry["wand"]
     assert registry.extra("wand") == "magic"

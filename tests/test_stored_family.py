@@ -148,9 +148,9 @@ def test_with_trust_it_runs_from_anywhere(given, way, monkeypatch):
         assert cli.main(["evaluate", "theirs/run", *ROLL, "--out", "e", "--family", "mine.py:Walk"]) == 0
         assert cli.main(["evaluate", "theirs/run", *ROLL, "--out", "f", "--trust-code"]) == 2
     else:
-        from icrl.envs.resolve import load_place
+        from icrl.places import load_place
 
-        monkeypatch.setitem(FAMILIES._entries, "walk.py:Walk", load_place("theirs/walk.py:Walk"))
+        monkeypatch.setitem(FAMILIES._entries, "walk.py:Walk", load_place("theirs/walk.py:Walk", callable))
         assert cli.main(["evaluate", "theirs/run", *ROLL, "--out", "e"]) == 0
     assert given.read_text()
 

@@ -7,11 +7,12 @@ its place, `path/file.py:Class` or `package.module:Class`, by an entry point, or
 """
 
 import inspect
+from collections.abc import Callable
 from typing import Any, Literal, get_args, get_origin
 
-from icrl.envs.resolve import FamilyRegistry, MissingExtra
 from icrl.errors import FamilyError, IcrlError, UsageError, did_you_mean
 from icrl.own_code import in_one_line
+from icrl.registry import MissingExtra, PlaceRegistry
 from icrl.tasks import TaskFamily
 
 __all__ = ["FAMILIES", "MissingExtra", "make_family"]
@@ -19,7 +20,9 @@ __all__ = ["FAMILIES", "MissingExtra", "make_family"]
 STATED = ("name", "version", "source", "options", "horizon", "observation_space", "action_space", "num_tasks")
 """What every family says of itself."""
 
-FAMILIES = FamilyRegistry(
+FAMILIES: PlaceRegistry[Callable[..., TaskFamily]] = PlaceRegistry(
+    "task family",
+    "icrl.families",
     {
         "": {
             "dark-room": "icrl.envs.dark_room:DarkRoom",
@@ -95,7 +98,10 @@ FAMILIES = FamilyRegistry(
             "dmc-walker-speed": "icrl.envs.dm_control_family:DmcWalker",
             "dmc-cheetah-speed": "icrl.envs.dm_control_family:DmcCheetah",
         },
-    }
+    },
+    accepts=lambda found: issubclass(found, TaskFamily),
+    expected="a subclass of icrl.tasks.TaskFamily",
+    listing="`icrl tasks` lists them",
 )
 """Every built-in family by the extra that it needs, "" for none."""
 
