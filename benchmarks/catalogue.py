@@ -12,9 +12,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from icrl.catalogue import CATALOGUE_FILE, describe_family, shipped, short_space
+from icrl.commands.show import show
+from icrl.commands.tasks import CATALOGUE_FILE, describe_family, shipped, short_space
 from icrl.envs import FAMILIES, MissingExtra
-from icrl.show import show
 
 DOCS = Path(__file__).parent.parent / "docs"
 BEGIN, END = "<!-- families -->\n", "<!-- /families -->\n"

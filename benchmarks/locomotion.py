@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from icrl.envs import make_family
-from icrl.envs.base import BatchedEnv
-from icrl.envs.pool import make_pooled
+from icrl.envs.kit.base import BatchedEnv
+from icrl.envs.kit.pool import make_pooled
 from icrl.tasks import Task, TaskFamily
 
 BODIES = {

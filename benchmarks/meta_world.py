@@ -14,8 +14,8 @@ import metaworld
 import numpy as np
 
 from icrl.envs import make_family
-from icrl.envs.meta_world import HORIZON, goal_of
-from icrl.envs.meta_world_benchmark import make_environments, set_goal
+from icrl.envs.meta_world.benchmark import make_environments, set_goal
+from icrl.envs.meta_world.family import HORIZON, goal_of
 from icrl.tasks import Task
 
 ENVIRONMENTS = ("reach-v3", "push-v3", "door-open-v3")

@@ -15,11 +15,11 @@ import gymnasium as gym
 import numpy as np
 
 from icrl.envs import make_family
-from icrl.envs.answers import Answers
-from icrl.envs.gymnasium_family import GymnasiumFamily
-from icrl.envs.parametric import Parameter
-from icrl.envs.simple_policies import UniformActions
-from icrl.envs.stepping import Watching, lived
+from icrl.envs.kit.answers import Answers
+from icrl.envs.kit.gymnasium_family import GymnasiumFamily
+from icrl.envs.kit.parametric import Parameter
+from icrl.envs.kit.simple_policies import UniformActions
+from icrl.envs.kit.stepping import Watching, lived
 from icrl.seeding import Streams, stream_keys
 from icrl.tasks import TaskFamily
 

@@ -198,7 +198,7 @@ def main(argv: Sequence[str]) -> int:
 def _record_shards(shards: Shards, missing: Sequence[int]) -> Iterator[int]:
     """Records these shards over the config's processes; yields each as it is done."""
     from icrl.data_gen.learners import LEARNERS
-    from icrl.data_gen.processes import spread
+    from icrl.data_gen.spread import spread
     from icrl.envs import FAMILIES
     from icrl.processes import cores, importable
 

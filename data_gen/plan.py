@@ -14,7 +14,7 @@ import numpy as np
 
 from icrl.behaviour import roll
 from icrl.envs import FAMILIES, make_family
-from icrl.envs.measured import check_anchors
+from icrl.envs.kit.measured import check_anchors
 from icrl.errors import DatasetError, FamilyError, UsageError
 from icrl.files import size_in_words
 from icrl.fingerprint import take
@@ -231,8 +231,8 @@ def _tells_success(family: TaskFamily, task: Task) -> bool:
 
 def _check_learner(shards: Shards, family: TaskFamily, tasks: Sequence[Task]) -> None:
     """Raises UsageError where the learner cannot learn a shard of the family."""
-    from icrl.data_gen.learner import LearnerSetting
     from icrl.data_gen.learners import make_learner
+    from icrl.data_gen.learners.protocol import LearnerSetting
 
     config, index = shards.config, shards.histories(0)
     setting = LearnerSetting(family, shards.lanes(tasks, index), config.episodes, config.seed, np.array(index))

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from icrl.data_gen.learner import LearnerSetting
 from icrl.data_gen.learners import make_learner
-from icrl.envs.answers import Answers, place
-from icrl.envs.stepping import lived
+from icrl.data_gen.learners.protocol import LearnerSetting
+from icrl.envs.kit.answers import Answers, place
+from icrl.envs.kit.stepping import lived
 from icrl.errors import FamilyError
 from icrl.history import LearningHistory
 from icrl.spaces import WrongValue, gate

@@ -2,9 +2,9 @@
 
 from gymnasium.spaces import Box
 
-from icrl.envs.episodes import policy_history, uniform_policy
-from icrl.envs.pool import factory_to_tell
-from icrl.envs.simple_policies import ZeroAction
+from icrl.envs.kit.episodes import policy_history, uniform_policy
+from icrl.envs.kit.pool import factory_to_tell
+from icrl.envs.kit.simple_policies import ZeroAction
 from icrl.errors import UsageError
 from icrl.eval.config import EMPTY_PROMPT, EvaluateConfig
 from icrl.eval.prompts import read_prompts

@@ -17,8 +17,8 @@ import numpy as np
 from icrl.config import config_to_dict, first_difference, load_config, parse_command, save_config
 from icrl.digests import DIGESTS_FILE, check_digests, digest_of, digest_of_text, read_digests
 from icrl.envs import FAMILIES
-from icrl.envs.measured import check_anchors
-from icrl.envs.pool import make_pooled
+from icrl.envs.kit.measured import check_anchors
+from icrl.envs.kit.pool import make_pooled
 from icrl.errors import CheckpointError, UsageError
 from icrl.eval.ahead import look_ahead
 from icrl.eval.bootstrap import resample
@@ -353,7 +353,7 @@ def _behave_as_trained(
 
 
 def _write(evaluation: Evaluation, summary: dict[str, Any], run: Path, out: Path) -> None:
-    from icrl.eval.report import write_report
+    from icrl.eval.report.page import write_report
 
     for leftover in out.glob(".*.partial-*"):
         leftover.unlink()

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from icrl.data_gen.learner import LearnerSetting
 from icrl.data_gen.learners import LEARNERS, make_learner
-from icrl.envs.answers import Answers
-from icrl.envs.stepping import lived
+from icrl.data_gen.learners.protocol import LearnerSetting
+from icrl.envs.kit.answers import Answers
+from icrl.envs.kit.stepping import lived
 from icrl.errors import IcrlError, UsageError
 from icrl.eval.measures import has_regret, pull_regret
 from icrl.eval.rollout import Scores

@@ -13,9 +13,9 @@ import numpy as np
 from einops import rearrange
 from numpy.typing import ArrayLike, NDArray
 
-from icrl.envs.answers import Answers
-from icrl.envs.base import BatchedEnv
-from icrl.envs.stepping import Step, Watching, lived
+from icrl.envs.kit.answers import Answers
+from icrl.envs.kit.base import BatchedEnv
+from icrl.envs.kit.stepping import Step, Watching, lived
 from icrl.errors import UsageError
 from icrl.history import LearningHistory
 from icrl.seeding import derive_seed

@@ -10,8 +10,8 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from icrl.envs.answers import Answers
-from icrl.envs.episodes import uniform_policy
+from icrl.envs.kit.answers import Answers
+from icrl.envs.kit.episodes import uniform_policy
 from icrl.seeding import Streams, stream_keys
 from icrl.tasks import Task, TaskFamily, lane_numbers
 

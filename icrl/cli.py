@@ -21,12 +21,12 @@ from icrl.spelling import as_spelled
 from icrl.stopping import Stopped, code_of, message_of, signals
 
 COMMANDS = {
-    "tasks": ("icrl.catalogue", "list task families and presets: spaces, horizon, splits, anchors"),
-    "show": ("icrl.show", "draw a few tasks of a family and a rollout of its reference policy"),
-    "check-family": ("icrl.check_family", "check that a task family, such as your own, keeps the contract"),
+    "tasks": ("icrl.commands.tasks", "list task families and presets: spaces, horizon, splits, anchors"),
+    "show": ("icrl.commands.show", "draw a few tasks of a family and a rollout of its reference policy"),
+    "check-family": ("icrl.commands.check_family", "check that a task family, such as your own, keeps the contract"),
     "generate": ("icrl.data_gen.generate", "record learning histories of a source learner over many tasks"),
-    "inspect": ("icrl.data_gen.describe", "describe and check a dataset; draw its learning curve"),
-    "train": ("icrl.train.pretrain", "pretrain a causal transformer on learning histories"),
+    "inspect": ("icrl.data_gen.inspect_dataset", "describe and check a dataset; draw its learning curve"),
+    "train": ("icrl.train.train", "pretrain a causal transformer on learning histories"),
     "evaluate": ("icrl.eval.evaluate", "prompt the frozen model on tasks that it has never seen"),
 }
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from icrl.behaviour import Roll, roll
-from icrl.envs.parametric import ParametricFamily
+from icrl.envs.kit.parametric import ParametricFamily
 from icrl.errors import DatasetError, IcrlError
 from icrl.own_code import own_code_fails_in_one_line
 from icrl.tasks import Split, Task, TaskFamily

@@ -23,7 +23,7 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-from icrl.envs.episodes import uniform_policy
+from icrl.envs.kit.episodes import uniform_policy
 from icrl.seeding import permutation
 from icrl.tasks import Split, Task, TaskFamily
 

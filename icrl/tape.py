@@ -10,7 +10,7 @@ import numpy as np
 from einops import rearrange
 from numpy.typing import NDArray
 
-from icrl.envs.stepping import Step
+from icrl.envs.kit.stepping import Step
 from icrl.history import LearningHistory
 from icrl.spaces import storage_dtype
 from icrl.store_writer import HistoryColumns

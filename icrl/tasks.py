@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import gymnasium as gym
     from matplotlib.axes import Axes
 
-    from icrl.envs.base import BatchedEnv
+    from icrl.envs.kit.base import BatchedEnv
     from icrl.history import LearningHistory
 
 SplitName = Literal["train", "validation", "test"]

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from icrl.data_gen.learner import LearnerSetting
 from icrl.data_gen.learners import make_learner
+from icrl.data_gen.learners.protocol import LearnerSetting
 from icrl.seeding import derive_seed
 from icrl.tasks import lane_numbers
 

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 import torch
 
-from icrl.envs.answers import Answers
-from icrl.envs.base import BatchedEnv
-from icrl.envs.stepping import Watching, lived
+from icrl.envs.kit.answers import Answers
+from icrl.envs.kit.base import BatchedEnv
+from icrl.envs.kit.stepping import Watching, lived
 from icrl.errors import CheckpointError, FamilyError, UsageError
 from icrl.history import LearningHistory
 from icrl.models.agent import InContextAgent

@@ -8,7 +8,7 @@ import pytest
 
 from icrl.data_gen.record import record_histories
 from icrl.envs import make_family
-from icrl.envs.base import BatchedEnv
+from icrl.envs.kit.base import BatchedEnv
 from icrl.errors import FamilyError
 
 S = gym.spaces

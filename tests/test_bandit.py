@@ -5,7 +5,7 @@ import pytest
 
 from icrl.data_gen.record import record
 from icrl.envs import make_family
-from icrl.envs.gittins import (
+from icrl.envs.bandits.gittins import (
     BayesOptimum,
     bayes_optimal_value,
     bernoulli_gittins_returns,

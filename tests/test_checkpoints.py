@@ -10,7 +10,7 @@ import torch
 import icrl
 from icrl.cli import run_main
 from icrl.errors import CheckpointError
-from icrl.train.pretrain import main
+from icrl.train.train import main
 
 TINY = {
     "model.n_layer": 1,

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from icrl.envs import make_family
-from icrl.envs.episodes import policy_history, uniform_policy
-from icrl.envs.measured import measured_returns
-from icrl.envs.mountain_car import VALLEY, arrived, rolled
-from icrl.envs.simple_policies import UniformActions, ZeroAction
+from icrl.envs.classic.mountain_car import VALLEY, arrived, rolled
+from icrl.envs.kit.episodes import policy_history, uniform_policy
+from icrl.envs.kit.measured import measured_returns
+from icrl.envs.kit.simple_policies import UniformActions, ZeroAction
 from icrl.tasks import Task
 
 GYMNASIUM = {

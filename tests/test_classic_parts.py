@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from icrl.envs import make_family
-from icrl.envs.cartpole import COSTS, PUSH_COST, SECONDS_A_STEP, _regulator
-from icrl.envs.classic_control import GappedParameter
+from icrl.envs.classic.cartpole import COSTS, PUSH_COST, SECONDS_A_STEP, _regulator
+from icrl.envs.classic.family import GappedParameter
 from icrl.tasks import Task
 
 

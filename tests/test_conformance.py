@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from icrl import cli
-from icrl.check_family import check_family
-from icrl.conformance import CHECKS, Failure, Subject
+from icrl.commands.check_family import check_family
+from icrl.commands.show import show
 from icrl.envs import FAMILIES, make_family
-from icrl.envs.dark_room import DarkRoom, DarkRoomEnv
+from icrl.envs.grids.dark_room import DarkRoom, DarkRoomEnv
+from icrl.envs.kit.conformance.checks import CHECKS, Failure, Subject
 from icrl.errors import UsageError
-from icrl.show import show
 from icrl.tasks import Anchors, Split
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from icrl.envs import make_family
-from icrl.envs.grid import DOWN, LEFT, RIGHT, STAY, UP, cell_positions, next_cells, way_to
+from icrl.envs.grids.cells import DOWN, LEFT, RIGHT, STAY, UP, cell_positions, next_cells, way_to
 from icrl.errors import UsageError
 from icrl.tasks import SPLIT_NAMES, Task
 

@@ -5,7 +5,7 @@ import pytest
 
 from icrl.data_gen.record import record_histories
 from icrl.envs import make_family
-from icrl.envs.dark_room_macro import DarkRoomMacro, macro_paths
+from icrl.envs.grids.dark_room_macro import DarkRoomMacro, macro_paths
 from icrl.errors import UsageError
 from icrl.tasks import Task
 

@@ -6,10 +6,10 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from icrl.conformance import CHECKS, Subject
 from icrl.envs import FAMILIES
-from icrl.envs.gymnasium_family import GymnasiumFamily
-from icrl.envs.parametric import Parameter, ParametricFamily
+from icrl.envs.kit.conformance.checks import CHECKS, Subject
+from icrl.envs.kit.gymnasium_family import GymnasiumFamily
+from icrl.envs.kit.parametric import Parameter, ParametricFamily
 from icrl.errors import UsageError
 
 VALUES = (

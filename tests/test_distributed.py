@@ -101,7 +101,7 @@ def test_bf16_in_two_processes(launch, tiny_data, alone, tmp_path):
 
 FAILS_IN_A_LAUNCH = """
 import os
-from icrl.envs.dark_room import DarkRoom
+from icrl.envs.grids.dark_room import DarkRoom
 
 class Room(DarkRoom):
     def __init__(self, **options):

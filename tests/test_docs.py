@@ -8,12 +8,12 @@ import pytest
 
 import icrl
 from icrl import cli
-from icrl.catalogue import shipped
-from icrl.check_family import check_family
+from icrl.commands.check_family import check_family
+from icrl.commands.tasks import shipped
 from icrl.data_gen import generate as generate_module
 from icrl.envs import FAMILIES
 from icrl.eval import evaluate as evaluate_module
-from icrl.train import pretrain as pretrain_module
+from icrl.train import train as train_module
 
 ROOT = Path(__file__).parent.parent
 SMALL = {
@@ -57,7 +57,7 @@ def small_sizes(monkeypatch):
         return lambda *args, **kwargs: function(*args, **{**kwargs, **sizes})
 
     monkeypatch.setattr(generate_module, "generate", shrink(generate_module.generate, SMALL["generate"]))
-    monkeypatch.setattr(pretrain_module, "train", shrink(pretrain_module.train, SMALL["train"]))
+    monkeypatch.setattr(train_module, "train", shrink(train_module.train, SMALL["train"]))
     monkeypatch.setattr(evaluate_module, "evaluate", shrink(evaluate_module.evaluate, SMALL["evaluate"]))
 
 

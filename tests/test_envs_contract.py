@@ -5,9 +5,9 @@ from math import inf
 import numpy as np
 import pytest
 
-from icrl.catalogue import describe_family, shipped
-from icrl.conformance import CHECKS, Subject
+from icrl.commands.tasks import describe_family, shipped
 from icrl.envs import FAMILIES, make_family
+from icrl.envs.kit.conformance.checks import CHECKS, Subject
 from icrl.errors import UsageError
 
 NAMES = [name for name in FAMILIES if not FAMILIES.extra(name)]

@@ -11,8 +11,8 @@ import torch
 
 from icrl.cli import main
 from icrl.data_gen.generate import generate
-from icrl.envs.bandit import Bandit
-from icrl.envs.dark_room import DarkRoom
+from icrl.envs.bandits.multi_armed import Bandit
+from icrl.envs.grids.dark_room import DarkRoom
 from icrl.errors import CheckpointError, IcrlError, UsageError
 from icrl.eval.evaluate import evaluate
 from icrl.models.config import InContextConfig

@@ -15,8 +15,8 @@ from icrl.stored_family import changes
 CART = """
 import gymnasium as gym
 import numpy as np
-from icrl.envs.gymnasium_family import GymnasiumFamily
-from icrl.envs.parametric import Parameter
+from icrl.envs.kit.gymnasium_family import GymnasiumFamily
+from icrl.envs.kit.parametric import Parameter
 
 
 class Env(gym.Env):
@@ -55,8 +55,8 @@ class Cart(GymnasiumFamily):
 """
 ROOMS = """
 import gymnasium as gym
-from icrl.envs.gymnasium_family import GymnasiumFamily
-from icrl.envs.parametric import Parameter
+from icrl.envs.kit.gymnasium_family import GymnasiumFamily
+from icrl.envs.kit.parametric import Parameter
 
 
 class Env(gym.Env):

@@ -174,7 +174,7 @@ def test_the_disk_filling_up_names_the_file_and_leaves_no_part_of_it(tmp_path, m
 def test_a_script_without_a_main_guard_records_in_several_processes(tmp_path):
     """Kills: processes that run the script once more each, as spawned ones do; a family of the user's own lost."""
     (tmp_path / "my_rooms.py").write_text(
-        "from icrl.envs import FAMILIES\nfrom icrl.envs.dark_room import DarkRoom\n"
+        "from icrl.envs import FAMILIES\nfrom icrl.envs.grids.dark_room import DarkRoom\n"
         "class MyRoom(DarkRoom):\n    name = 'my-room'\n"
     )
     (tmp_path / "script.py").write_text(
@@ -192,7 +192,7 @@ def test_a_family_defined_in_the_script_itself_is_recorded_in_one_process(tmp_pa
     """Kills: a process that cannot find the family, and dies of it."""
     (tmp_path / "script.py").write_text(
         "from icrl.data_gen.generate import generate\nfrom icrl.envs import FAMILIES\n"
-        "from icrl.envs.dark_room import DarkRoom\n"
+        "from icrl.envs.grids.dark_room import DarkRoom\n"
         "class MyRoom(DarkRoom):\n    name = 'my-room'\n"
         "FAMILIES.add('my-room', MyRoom)\n"
         f"generate('dark-room-q-learning', 'data', family='my-room', workers=2, **{SMALL})\n"

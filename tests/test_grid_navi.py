@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from icrl.envs import make_family
-from icrl.envs.grid import DOWN, LEFT, RIGHT, STAY, UP
-from icrl.envs.grid_navi import far_goals
-from icrl.envs.grid_navi_belief import best_search
+from icrl.envs.grids.cells import DOWN, LEFT, RIGHT, STAY, UP
+from icrl.envs.grids.grid_navi import far_goals
+from icrl.envs.grids.grid_navi_belief import best_search
 from icrl.errors import UsageError
 from icrl.tasks import SPLIT_NAMES, Task
 
@@ -120,7 +120,7 @@ def test_the_search_can_be_walked():
 
 def test_a_search_that_is_too_long_is_given_up(monkeypatch):
     """Kills: an hour of search, or a value that is not exact."""
-    monkeypatch.setattr("icrl.envs.grid_navi_belief.MOST_NODES", 20)
+    monkeypatch.setattr("icrl.envs.grids.grid_navi_belief.MOST_NODES", 20)
     assert make_family("grid-navi", horizon=9).bayes_optimal(3) is None
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from icrl.envs import make_family
-from icrl.envs.grid import RIGHT, STAY
+from icrl.envs.grids.cells import RIGHT, STAY
 from icrl.errors import UsageError
 from icrl.tasks import Task
 

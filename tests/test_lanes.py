@@ -9,19 +9,19 @@ import pytest
 from lanes_alone import check_equal, check_goes_on, learned_alone, rolled_out_alone
 from test_learners import LEARNS
 
-from icrl.conformance import Subject, lanes_may_leave
-from icrl.data_gen.learner import LearnerSetting
 from icrl.data_gen.learners import LEARNERS, make_learner, misfit
+from icrl.data_gen.learners.protocol import LearnerSetting
 from icrl.data_gen.record import record_histories
 from icrl.envs import FAMILIES, make_family
-from icrl.envs.base import BatchedEnv, ShownLanes
-from icrl.envs.dark_room import DarkRoom, DarkRoomEnv
-from icrl.envs.episodes import uniform_policy
-from icrl.envs.gymnasium_family import GymnasiumFamily
-from icrl.envs.measured import measured_returns
-from icrl.envs.parametric import Parameter
-from icrl.envs.pool import PooledEnv
-from icrl.envs.simple_policies import UniformActions
+from icrl.envs.grids.dark_room import DarkRoom, DarkRoomEnv
+from icrl.envs.kit.base import BatchedEnv, ShownLanes
+from icrl.envs.kit.conformance.checks import Subject, lanes_may_leave
+from icrl.envs.kit.episodes import uniform_policy
+from icrl.envs.kit.gymnasium_family import GymnasiumFamily
+from icrl.envs.kit.measured import measured_returns
+from icrl.envs.kit.parametric import Parameter
+from icrl.envs.kit.pool import PooledEnv
+from icrl.envs.kit.simple_policies import UniformActions
 from icrl.errors import UsageError
 from icrl.eval.rollout import rollout
 from icrl.lanes import PerLane, lets_go

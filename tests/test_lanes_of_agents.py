@@ -11,7 +11,7 @@ from test_cache_parity import CONTEXT, make_model
 
 from icrl.data_gen.record import record_histories
 from icrl.envs import make_family
-from icrl.envs.pool import make_pooled
+from icrl.envs.kit.pool import make_pooled
 from icrl.errors import UsageError
 from icrl.eval.rollout import rollout
 from icrl.models.agent import InContextAgent

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from icrl.data_gen.learner import LearnerSetting
 from icrl.data_gen.learners import LEARNERS, learners_for, make_learner
+from icrl.data_gen.learners.protocol import LearnerSetting
 from icrl.data_gen.record import record, record_histories
 from icrl.envs import make_family
 from icrl.errors import UsageError

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from icrl.data_gen.learner import LearnerSetting
 from icrl.data_gen.learners import make_learner
+from icrl.data_gen.learners.protocol import LearnerSetting
 from icrl.data_gen.record import record, record_histories
 from icrl.envs import make_family
-from icrl.envs.linear_bandit import expected_largest_normal, inner, normal_pairs, thetas
-from icrl.envs.measured import measured_returns
-from icrl.envs.simple_policies import UniformActions
+from icrl.envs.bandits.linear import expected_largest_normal, inner, normal_pairs, thetas
+from icrl.envs.kit.measured import measured_returns
+from icrl.envs.kit.simple_policies import UniformActions
 from icrl.errors import UsageError
 
 FIXED, CONTEXTUAL = "linear-bandit", "contextual-linear-bandit"

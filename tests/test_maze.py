@@ -7,7 +7,7 @@ import pytest
 
 from icrl.data_gen.record import record_histories
 from icrl.envs import make_family
-from icrl.envs.maze_layouts import distances, from_text, nth_cell, random_mazes, rank_of, to_text
+from icrl.envs.grids.maze_layouts import distances, from_text, nth_cell, random_mazes, rank_of, to_text
 from icrl.errors import UsageError
 from icrl.seeding import Streams, stream_keys
 from icrl.tasks import Task

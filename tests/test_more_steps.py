@@ -35,7 +35,7 @@ KILL = """
 import os, icrl.train.loop as loop
 rate = loop.learning_rate_at
 loop.learning_rate_at = lambda step, options: os.kill(os.getpid(), 9) if step == {step} else rate(step, options)
-from icrl.train.pretrain import main
+from icrl.train.train import main
 main({argv!r})
 """
 

@@ -9,8 +9,8 @@ from icrl import cli
 SWING = """
 import gymnasium as gym
 import numpy as np
-from icrl.envs.gymnasium_family import GymnasiumFamily
-from icrl.envs.parametric import Parameter
+from icrl.envs.kit.gymnasium_family import GymnasiumFamily
+from icrl.envs.kit.parametric import Parameter
 
 class Env(gym.Env):
     observation_space = gym.spaces.Box(-9, 9, (2,), np.float32)

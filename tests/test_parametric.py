@@ -4,14 +4,14 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from icrl.conformance import CHECKS, Subject
 from icrl.data_gen.record import record_histories
 from icrl.envs import FAMILIES
-from icrl.envs.episodes import policy_history, uniform_policy
-from icrl.envs.gymnasium_family import GymnasiumFamily
-from icrl.envs.measured import measured_return, measured_returns
-from icrl.envs.parametric import Parameter, ParametricFamily
-from icrl.envs.simple_policies import UniformActions, ZeroAction
+from icrl.envs.kit.conformance.checks import CHECKS, Subject
+from icrl.envs.kit.episodes import policy_history, uniform_policy
+from icrl.envs.kit.gymnasium_family import GymnasiumFamily
+from icrl.envs.kit.measured import measured_return, measured_returns
+from icrl.envs.kit.parametric import Parameter, ParametricFamily
+from icrl.envs.kit.simple_policies import UniformActions, ZeroAction
 from icrl.errors import UsageError
 from icrl.eval.rollout import rollout
 

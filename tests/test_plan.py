@@ -11,9 +11,9 @@ from icrl.config import load_config
 from icrl.data_gen.generate import GenerateConfig, generate
 from icrl.data_gen.plan import make_plan
 from icrl.envs import FAMILIES
-from icrl.envs.gymnasium_family import GymnasiumFamily
-from icrl.envs.parametric import Parameter
-from icrl.envs.simple_policies import ZeroAction
+from icrl.envs.kit.gymnasium_family import GymnasiumFamily
+from icrl.envs.kit.parametric import Parameter
+from icrl.envs.kit.simple_policies import ZeroAction
 from icrl.errors import DatasetError, FamilyError, UsageError
 from icrl.store import HistoryStore
 from icrl.tasks import Split, Task

@@ -6,11 +6,12 @@ from math import inf
 import numpy as np
 import pytest
 
-from icrl.conformance import CHECKS, Subject
-from icrl.envs import make_family, plane_walk
-from icrl.envs.measured import measured_returns
-from icrl.envs.point_family import OOD_WIND
-from icrl.envs.simple_policies import UniformActions, ZeroAction
+from icrl.envs import make_family
+from icrl.envs.kit.conformance.checks import CHECKS, Subject
+from icrl.envs.kit.measured import measured_returns
+from icrl.envs.kit.simple_policies import UniformActions, ZeroAction
+from icrl.envs.plane import walk as plane_walk
+from icrl.envs.plane.family import OOD_WIND
 from icrl.errors import UsageError
 from icrl.tasks import Task
 

@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 
 from icrl.envs import FAMILIES, make_family
-from icrl.envs.dark_room import DarkRoom
-from icrl.envs.episodes import uniform_policy
-from icrl.envs.pool import PooledEnv, make_pooled
+from icrl.envs.grids.dark_room import DarkRoom
+from icrl.envs.kit.episodes import uniform_policy
+from icrl.envs.kit.pool import PooledEnv, make_pooled
 from icrl.errors import LaunchError, UsageError
 
 OWN = """
-    from icrl.envs.dark_room import DarkRoom
+    from icrl.envs.grids.dark_room import DarkRoom
 
     class Odd(Exception):
         def __init__(self, one, two):
@@ -204,7 +204,7 @@ def test_added_families_travel_where_others_can_import_them(monkeypatch):
 SCRIPT = """
     import sys, time
     from icrl.envs import make_family
-    from icrl.envs.pool import make_pooled
+    from icrl.envs.kit.pool import make_pooled
 
     print("script", flush=True)
     family = make_family("dark-room")

@@ -13,8 +13,8 @@ from icrl.eval.bootstrap import resample
 from icrl.eval.config import EvaluateConfig
 from icrl.eval.measures import pull_regret
 from icrl.eval.references import run_source
-from icrl.eval.report import render, save_adaptation_curve
-from icrl.eval.report_figures import adaptation_figure, as_svg, ordinal, spread, typical_task
+from icrl.eval.report.figures import adaptation_figure, as_svg, ordinal, spread, typical_task
+from icrl.eval.report.page import render, save_adaptation_curve
 from icrl.eval.rollout import rollout
 from icrl.eval.summary import Evaluation, in_words, make_summary
 from icrl.provenance import Provenance

@@ -2,16 +2,18 @@
 
 import sys
 import textwrap
+from importlib.util import find_spec
 
 import pytest
 
 from icrl import cli
 from icrl.envs import FAMILIES, MissingExtra, make_family
 from icrl.errors import UsageError
+from icrl.moved import MOVED
 from icrl.registry import PlaceRegistry
 
 ROOM = """
-    from icrl.envs.dark_room import DarkRoom
+    from icrl.envs.grids.dark_room import DarkRoom
 
     class SmallRoom(DarkRoom):
         name = "small-room"
@@ -22,7 +24,7 @@ ROOM = """
 
     not_a_family = 3
 
-    from icrl.envs.gymnasium_family import GymnasiumFamily
+    from icrl.envs.kit.gymnasium_family import GymnasiumFamily
 
     class Half(GymnasiumFamily):
         name, source, horizon, parameters = "half", "a test", 3, {}
@@ -112,3 +114,19 @@ def test_a_missing_extra_is_one_line_that_names_the_install(capsys, monkeypatch)
     assert registry.extra("wand") == "magic"
     with pytest.raises(ValueError, match="registered twice"):
         registry.add("wand", object)
+
+
+def test_an_import_of_a_moved_module_says_where_it_is_now(tmp_path):
+    """Kills: a user's file of an earlier release that fails with "No module named" alone."""
+    for old in ("icrl.envs.kit.gymnasium_family", "icrl.envs.grids.dark_room", "icrl.envs.xland.family.family.family"):
+        (tmp_path / "old.py").write_text(f"\n\nfrom {old} import Anything\n")
+        with pytest.raises(UsageError, match=rf"{old} is {MOVED[old]} now \(old.py, line 3\)") as error:
+            make_family(f"{tmp_path}/old.py:Anything")
+        assert "\n" not in str(error.value)
+    with pytest.raises(UsageError, match=r"icrl\.envs\.dark_room is icrl\.envs\.grids\.dark_room now"):
+        make_family("icrl.envs.grids.dark_room:DarkRoom")
+
+
+def test_the_new_names_of_moved_modules_are_there():
+    """Kills: a module that moved again, so that the message sends a user to where nothing is."""
+    assert [new for new in MOVED.values() if find_spec(new) is None] == []

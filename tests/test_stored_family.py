@@ -21,7 +21,7 @@ from pathlib import Path
 with Path({log!r}).open("a") as log:
     log.write("run\\n")
 
-from icrl.envs.dark_room import DarkRoom
+from icrl.envs.grids.dark_room import DarkRoom
 
 class Walk(DarkRoom):
     name = "walk"

@@ -9,12 +9,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from icrl import cli
-from icrl.data_gen.describe import inspect
 from icrl.data_gen.generate import GenerateConfig, generate
+from icrl.data_gen.inspect_dataset import inspect
 from icrl.data_gen.record import record_histories
 from icrl.envs import FAMILIES
-from icrl.envs.gymnasium_family import GymnasiumBatch, GymnasiumFamily
-from icrl.envs.parametric import Parameter
+from icrl.envs.kit.gymnasium_family import GymnasiumBatch, GymnasiumFamily
+from icrl.envs.kit.parametric import Parameter
 from icrl.errors import DatasetError, FamilyError
 from icrl.eval.evaluate import evaluate
 from icrl.eval.rollout import rollout

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from icrl.envs import make_family
-from icrl.envs.t_maze import DOWN, LEFT, RIGHT, UP
+from icrl.envs.grids.t_maze import DOWN, LEFT, RIGHT, UP
 from icrl.errors import UsageError
 from icrl.tasks import Task
 

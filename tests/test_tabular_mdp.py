@@ -6,11 +6,11 @@ from itertools import product
 import numpy as np
 import pytest
 
-from icrl.data_gen.learner import LearnerSetting
 from icrl.data_gen.learners import make_learner
+from icrl.data_gen.learners.protocol import LearnerSetting
 from icrl.data_gen.record import record, record_histories
 from icrl.envs import make_family
-from icrl.envs.tabular_mdp import START_STATE, optimal_values
+from icrl.envs.mdp.tabular import START_STATE, optimal_values
 from icrl.errors import UsageError
 from icrl.tasks import Task
 

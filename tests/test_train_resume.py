@@ -15,7 +15,7 @@ import icrl
 from icrl.cli import run_main
 from icrl.errors import CheckpointError, DatasetError, UsageError
 from icrl.train.checkpoint_state import seal
-from icrl.train.pretrain import main
+from icrl.train.train import main
 
 TINY = {
     "model.n_layer": 1,
@@ -66,7 +66,7 @@ def test_a_killed_run_goes_on_bit_for_bit(kill, finished, tiny_data, tmp_path):
     """Kills: a resume that repeats or skips a window, forgets the optimiser, draws other dropout, keeps rows of steps
     that were lost, or takes a half-written checkpoint for a whole one."""
     out = tmp_path / "killed"
-    code = f"{kill}\nfrom icrl.train.pretrain import main\nmain({['--data', str(tiny_data), '--out', str(out)]!r} + "
+    code = f"{kill}\nfrom icrl.train.train import main\nmain({['--data', str(tiny_data), '--out', str(out)]!r} + "
     code += f"{flags({**TINY, **NOISE})!r})"
     killed = subprocess.run([sys.executable, "-c", code], env={**os.environ, "OMP_NUM_THREADS": "1"})
     assert killed.returncode == -signal.SIGKILL

@@ -10,10 +10,10 @@ from icrl import cli
 from icrl.data_gen.generate import generate
 from icrl.data_gen.record import record_histories
 from icrl.envs import make_family
-from icrl.envs.dark_room import DarkRoomEnv
-from icrl.envs.gymnasium_family import GymnasiumFamily
-from icrl.envs.parametric import Parameter
-from icrl.envs.pool import PooledEnv
+from icrl.envs.grids.dark_room import DarkRoomEnv
+from icrl.envs.kit.gymnasium_family import GymnasiumFamily
+from icrl.envs.kit.parametric import Parameter
+from icrl.envs.kit.pool import PooledEnv
 from icrl.errors import FamilyError, UsageError
 from icrl.narrowing import ACTIONS, Narrowing
 from icrl.store import HistoryStore
@@ -230,9 +230,9 @@ def test_a_pool_refuses_what_one_process_refuses():
 FILE = """
 import gymnasium as gym, numpy as np
 from icrl.envs import make_family
-from icrl.envs.dark_room import DarkRoomEnv
-from icrl.envs.gymnasium_family import GymnasiumFamily
-from icrl.envs.parametric import Parameter
+from icrl.envs.grids.dark_room import DarkRoomEnv
+from icrl.envs.kit.gymnasium_family import GymnasiumFamily
+from icrl.envs.kit.parametric import Parameter
 class Walk(gym.Env):
     observation_space, action_space, goal = gym.spaces.Box(0, 255, (4, 4, 3), np.uint8), gym.spaces.Discrete(2), 0.0
     def reset(self, *, seed=None, options=None):

@@ -5,10 +5,10 @@ from math import inf
 import numpy as np
 import pytest
 
-from icrl.conformance import CHECKS, Subject
 from icrl.envs import make_family
-from icrl.envs.measured import measured_return, measured_returns
-from icrl.envs.simple_policies import ZeroAction
+from icrl.envs.kit.conformance.checks import CHECKS, Subject
+from icrl.envs.kit.measured import measured_return, measured_returns
+from icrl.envs.kit.simple_policies import ZeroAction
 from icrl.errors import UsageError
 from icrl.tasks import Task
 

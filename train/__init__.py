@@ -1,4 +1,4 @@
-"""Pretraining. The package itself can be called: `icrl.train("ad-small", data=…, out=…)` is `pretrain.train`."""
+"""Pretraining. The package itself can be called: `icrl.train("ad-small", data=…, out=…)` is `train.train`."""
 
 import sys
 from types import ModuleType
@@ -9,7 +9,7 @@ class _CallablePackage(ModuleType):
     """A module whose call is the public function of the same name."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        from icrl.train.pretrain import train
+        from icrl.train.train import train
 
         return train(*args, **kwargs)
 

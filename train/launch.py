@@ -1,7 +1,7 @@
 """How a run is spread over processes: presets by name or path, the right launcher for each, and what must come of it.
 
 A preset is a config file of `accelerate launch`. `icrl train --launch zero2 --num-processes 2` starts the launcher,
-which starts `python -m icrl.train.pretrain` with the same arguments in every process; each of them then checks that
+which starts `python -m icrl.train.train` with the same arguments in every process; each of them then checks that
 the processes are what was asked for, because launchers are known to start something else without a word: on a CPU
 `accelerate launch` runs a single process where two were asked for, and torchrun runs two that know nothing of each
 other.
@@ -29,7 +29,7 @@ from icrl.stopping import Stopped
 from icrl.train import stops
 
 LAUNCHES = ("cpu", "ddp", "zero1", "zero2", "zero3", "fsdp2")
-PROGRAM = "icrl.train.pretrain"
+PROGRAM = "icrl.train.train"
 FAILURES = "ICRL_FAILURES"
 """An environment variable: the folder where the processes of a launch leave what went wrong in them."""
 # DeepSpeed calls what the newest PyTorch renames; FSDP warns of changes in place to the output, which nobody makes.

@@ -13,8 +13,8 @@ with warnings.catch_warnings():
 from matplotlib.figure import Figure
 
 from icrl.envs import FAMILIES, make_family
-from icrl.envs.dm_control_suite import SuiteEnv
-from icrl.envs.episodes import policy_history, uniform_policy
+from icrl.envs.dm_control.suite import SuiteEnv
+from icrl.envs.kit.episodes import policy_history, uniform_policy
 from icrl.errors import UsageError
 
 pytestmark = [
@@ -179,7 +179,7 @@ def test_the_start_is_drawn_afresh_unless_it_is_held(name):
 
 def test_the_arm_is_drawn_where_it_is():
     """Kills: angles taken the wrong way round in the picture."""
-    from icrl.envs.dm_control_drawing import draw_reacher
+    from icrl.envs.dm_control.drawing import draw_reacher
 
     family = family_of("dmc-reacher")
     task = family.split(0).test[0]
@@ -198,7 +198,7 @@ def test_the_arm_is_drawn_where_it_is():
 
 def test_a_mujoco_that_does_not_fit_is_named(monkeypatch):
     """Kills: an AttributeError about a field of a struct, where two installed versions do not fit."""
-    from icrl.envs import dm_control_suite
+    from icrl.envs.dm_control import suite as dm_control_suite
 
     def refuse(*args):
         raise AttributeError("no attribute 'flex_vertedge'")

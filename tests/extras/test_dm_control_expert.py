@@ -15,7 +15,7 @@ with warnings.catch_warnings():
 from scipy.linalg import solve_continuous_are
 
 from icrl.envs import make_family
-from icrl.envs.dm_control_expert import STIFFNESS, capsule_inertia, regulator
+from icrl.envs.dm_control.expert import STIFFNESS, capsule_inertia, regulator
 from icrl.errors import UsageError
 from icrl.tasks import Task
 

@@ -7,10 +7,10 @@ import pytest
 from family_pipeline import check_summary, pipeline, small_options
 from lanes_alone import check_goes_on
 
-from icrl.catalogue import definition, shipped
-from icrl.conformance import CHECKS, Subject
+from icrl.commands.tasks import definition, shipped
 from icrl.envs import FAMILIES, MissingExtra, make_family
-from icrl.envs.stepping import Watching
+from icrl.envs.kit.conformance.checks import CHECKS, Subject
+from icrl.envs.kit.stepping import Watching
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),

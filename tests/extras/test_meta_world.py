@@ -10,8 +10,8 @@ import pytest
 metaworld = pytest.importorskip("metaworld")
 
 from icrl.envs import make_family  # noqa: E402
-from icrl.envs.meta_world import NEW_ENVIRONMENTS, goal_of  # noqa: E402
-from icrl.envs.meta_world_benchmark import (  # noqa: E402
+from icrl.envs.kit.pool import make_pooled  # noqa: E402
+from icrl.envs.meta_world.benchmark import (  # noqa: E402
     _OwnBytes,
     benchmark_goals,
     make_environments,
@@ -19,7 +19,7 @@ from icrl.envs.meta_world_benchmark import (  # noqa: E402
     target_positions,
     wider_goals,
 )
-from icrl.envs.pool import make_pooled  # noqa: E402
+from icrl.envs.meta_world.family import NEW_ENVIRONMENTS, goal_of  # noqa: E402
 from icrl.errors import UsageError  # noqa: E402
 from icrl.tasks import SPLIT_NAMES  # noqa: E402
 

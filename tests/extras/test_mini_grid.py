@@ -6,7 +6,7 @@ import pytest
 minigrid = pytest.importorskip("minigrid")
 
 from icrl.envs import FAMILIES, make_family  # noqa: E402
-from icrl.envs.mini_grid_plan import Plan  # noqa: E402
+from icrl.envs.mini_grid.shortest_way import Plan  # noqa: E402
 from icrl.errors import UsageError  # noqa: E402
 
 NAMES = [name for name in FAMILIES if name.startswith("minigrid")]

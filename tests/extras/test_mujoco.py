@@ -11,10 +11,10 @@ pytest.importorskip("mujoco")
 pytest.importorskip("imageio")  # gymnasium's bodies import it
 
 from icrl.envs import FAMILIES, make_family
-from icrl.envs.measured import measured_returns
-from icrl.envs.mujoco import BothWays, Radius
-from icrl.envs.mujoco_rand_params import BASES, COLUMNS
-from icrl.envs.simple_policies import UniformActions, ZeroAction
+from icrl.envs.kit.measured import measured_returns
+from icrl.envs.kit.simple_policies import UniformActions, ZeroAction
+from icrl.envs.locomotion.family import BothWays, Radius
+from icrl.envs.locomotion.rand_params import BASES, COLUMNS
 from icrl.errors import UsageError
 
 IDS = {

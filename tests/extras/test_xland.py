@@ -5,9 +5,9 @@ import pytest
 from matplotlib.figure import Figure
 
 from icrl.envs import make_family
-from icrl.envs.measured import ANCHOR_SEED
-from icrl.envs.xland_drawing import put_together
-from icrl.envs.xland_rulesets import HELD_GOAL, every_goal, goal_in_words
+from icrl.envs.kit.measured import ANCHOR_SEED
+from icrl.envs.xland.drawing import put_together
+from icrl.envs.xland.rulesets import HELD_GOAL, every_goal, goal_in_words
 from icrl.errors import UsageError
 from icrl.history import LearningHistory
 from icrl.seeding import Streams, stream_keys
@@ -108,7 +108,7 @@ def test_rules_are_the_packages_own():
     from xminigrid.core.rules import check_rule
     from xminigrid.types import AgentState
 
-    from icrl.envs.xland_rules import apply_rules
+    from icrl.envs.xland.rules import apply_rules
 
     def theirs(rules, grid, pocket, action, position):
         # Both take the agent to stand where it acted, which is all that its rules ask.

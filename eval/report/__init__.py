@@ -1,0 +1,1 @@
+"""The page of an evaluation: its words, its figures, its looks."""

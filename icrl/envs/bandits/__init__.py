@@ -1,0 +1,1 @@
+"""Bandits: one pull is an episode."""

@@ -1,0 +1,1 @@
+"""The classic control problems, with bodies that differ from task to task."""

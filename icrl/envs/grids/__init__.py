@@ -1,0 +1,1 @@
+"""Worlds of cells: rooms, mazes, a key and a door."""

@@ -1,0 +1,1 @@
+"""What task families are built from: the batched contract, the door for gymnasium environments, drawing, checks."""

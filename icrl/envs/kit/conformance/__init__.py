@@ -1,0 +1,1 @@
+"""The checks of `icrl check-family`, and what they are run on."""

@@ -1,0 +1,1 @@
+"""Robots of MuJoCo that walk and run, through gymnasium (the extra `mujoco`)."""

@@ -1,0 +1,1 @@
+"""Markov decision processes given by their tables."""

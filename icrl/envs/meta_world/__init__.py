@@ -1,0 +1,1 @@
+"""The benchmarks of Meta-World (the extra `metaworld`)."""

@@ -1,0 +1,1 @@
+"""The rooms of MiniGrid (the extra `minigrid`)."""

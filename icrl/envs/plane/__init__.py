@@ -1,0 +1,1 @@
+"""Points that move on a plane."""

@@ -1,0 +1,309 @@
+"""`icrl train`: pretrains a causal transformer on learning histories.
+
+Every launcher runs this program, as `python -m icrl.train.train`, in each of its processes.
+"""
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from icrl.config import load_config, parse_command, save_config
+from icrl.errors import IcrlError, UsageError
+from icrl.files import remove
+from icrl.own_code import own_code_fails_in_one_line
+from icrl.progress import clock
+from icrl.stopping import Stopped, asked, code_of
+from icrl.stored_family import Consent
+from icrl.stored_family import add_arguments as add_family_consent
+from icrl.train.config import TrainConfig
+from icrl.train.launch import (
+    FAILURES,
+    ChildError,
+    Launch,
+    check_processes,
+    count_processes,
+    inside_a_launcher,
+    leave_failure,
+    make_accelerator,
+    read_launch,
+    start,
+)
+from icrl.train.stops import stay_with_launch
+
+
+def train(
+    config: str | Path | TrainConfig | None = "ad-small",
+    data: str | Path | None = None,
+    out: str | Path | None = None,
+    *,
+    resume: bool = False,
+    dry_run: bool = False,
+    launch: str | None = None,
+    num_processes: int | None = None,
+    trust_code: bool = False,
+    family: str | None = None,
+    accept_changed_family: bool = False,
+    **overrides: Any,
+) -> Path:
+    """Trains a model on a dataset and writes a run folder, whose `model/` comes last.
+
+    Args:
+        config: a preset's name, a YAML file or a `TrainConfig`.
+        data: a dataset made by `icrl generate`.
+        out: the run folder.
+        resume: go on from the newest checkpoint; where there is none yet, begin. A run goes on to more steps where
+            the config has more.
+        dry_run: only print what would be done.
+        launch: "cpu", "ddp", "zero1", "zero2", "zero3", "fsdp2" or a config file of `accelerate launch`; None is this
+            process, on its GPU where there is one, or what the launcher that started this process makes of it.
+        num_processes: how many processes the launch starts; None is one per GPU, or what the launch says.
+        trust_code: run the code of the family where it came with the data, for the in-context return curves.
+        family: where the family is now, `path/file.py:Class`: your own code.
+        accept_changed_family: go on though the family does not do what it did.
+        overrides: dotted keys of the config, as in `**{"train.steps": 2000}`.
+
+    Returns:
+        the run folder.
+    """
+    # 1. What to do.
+    config = load_config(TrainConfig, config, overrides)
+    if data is None or out is None:
+        name = "data" if data is None else "out"
+        raise UsageError(f"--{name} is missing: expected {'a dataset' if name == 'data' else 'a run'} folder's path")
+    data, out = Path(data), Path(out)
+    started_here = not inside_a_launcher()
+    launched = read_launch(launch) if launch else None
+    if launched is None and started_here and (num_processes or 1) > 1:
+        raise UsageError(f"--num-processes {num_processes} needs a --launch: choose ddp, zero1, zero2, zero3 or fsdp2")
+
+    # 2. Look before anything is written: the data, the share of each process, the run folder.
+    from icrl.store_check import check_store
+    from icrl.train.runs import LOCK_FILE, Plan, check_folder, check_space, describe, drop_partials, growth
+    from icrl.train.wandb_run import check_wandb
+
+    processes = count_processes(launched, num_processes) if launched and started_here else None
+    consent = Consent(trust_code, family, accept_changed_family)
+    plan = Plan.of(config, data, out, processes or 1, consent)
+    if plan.longest < config.model.context_length and started_here:
+        print(
+            f"icrl: the longest history has {plan.longest} transitions: of a context of {config.model.context_length} "
+            f"the places after that are never trained; --model.context_length {plan.longest} leaves them out",
+            file=sys.stderr,
+        )
+    if plan.note and started_here:
+        print(f"icrl: {plan.note}", file=sys.stderr)
+    state = check_folder(plan, resume)
+    if state == "complete":
+        print(f"{out} is complete: {out / 'model'}")
+        return out
+    if started_here or (os.environ.get("RANK", "0") == "0" and FAILURES not in os.environ):  # Once is enough.
+        check_store(plan.store)
+    check_wandb(config.train.wandb)
+    check_space(plan)
+    if started_here and (longer := growth(plan)):
+        print(f"icrl: {longer}", file=sys.stderr)
+    if dry_run:
+        print(describe(plan))
+        return out
+
+    # 3. Several processes: start them; each comes back here, inside a launcher.
+    if launched and started_here and not launched.in_this_process:
+        with tempfile.TemporaryDirectory(prefix="icrl-") as folder:
+            save_config(config, Path(folder) / "config.yaml")
+            arguments = ["--config", str(Path(folder) / "config.yaml"), "--data", str(data), "--out", str(out)]
+            arguments += ["--launch", launch, "--num-processes", str(processes), *(["--resume"] if resume else [])]
+            arguments += consent.arguments()
+            try:
+                start(launched, processes, arguments, Path(folder))
+            except BaseException:
+                drop_partials(out)
+                remove(out / LOCK_FILE)
+                raise
+        return out
+
+    # 4. This process's part.
+    _train_here(plan, resume, launched, num_processes)
+    return out
+
+
+def _train_here(plan: Any, resume: bool, launch: Launch | None, num_processes: int | None) -> None:
+    """Trains in this process, together with the others of its launch."""
+    import torch
+
+    from icrl import stopping
+    from icrl.folders import METRICS_FILE
+    from icrl.models.methods import METHODS
+    from icrl.models.transformer import InContextTransformer
+    from icrl.progress import progress
+    from icrl.seeding import derive_seed
+    from icrl.train import checkpoints, runs, saving
+    from icrl.train.curves import Curves, curve_tasks
+    from icrl.train.loop import fit
+    from icrl.train.metrics import Meter, cut_back
+    from icrl.train.optim import make_optimizer
+    from icrl.train.stops import Vote, leave_signals_to_parent
+    from icrl.train.windows import Share, TrainingWindows
+
+    config, options, out = plan.config, plan.config.train, plan.out
+    method = METHODS[config.method]
+    began = time.monotonic()
+
+    # 1. The processes, and what each of them reads.
+    accelerator = make_accelerator(launch, precision=options.precision, accumulation=options.accumulation)
+    check_processes(accelerator, launch, num_processes)
+    first = accelerator.is_main_process
+    share = Share(options.batch_size, options.accumulation, accelerator.process_index, accelerator.num_processes)
+
+    # 2. Model and optimiser: the same first weights in every process.
+    torch.manual_seed(derive_seed(config.seed, "weights"))
+    bare = InContextTransformer(plan.model_config)
+    curves = Curves(
+        model=InContextTransformer(plan.model_config).to(accelerator.device).eval(),
+        method=method,
+        family=plan.family,
+        tasks=curve_tasks(plan.store, options.evaluate_tasks),
+        held_out=plan.held_out,
+        num_windows=options.validation_windows,
+        episodes=options.evaluate_episodes,
+        seed=config.seed,
+    )
+    runs.tell_deepspeed(accelerator, options, share)
+    sharded = accelerator.distributed_type.name in ("DEEPSPEED", "FSDP")
+    model, optimizer = accelerator.prepare(bare, make_optimizer(bare, options, sharded=sharded))
+    # What would fail after the last step fails before the first.
+    saving.try_saving(accelerator, model, bare)
+
+    # 3. The run folder, once every process has looked at it; the newest checkpoint.
+    accelerator.wait_for_everyone()
+    with ExitStack() as stack:
+        if first:
+            stack.enter_context(runs.locked(out))
+        meter, done, state = Meter(), 0, {}
+        if resume and (state := checkpoints.resume(accelerator, out) or {}):
+            meter.load_state_dict(state["meter"], accelerator.device)
+            done = state["step"]
+        stages = runs.stages_of(plan, state)
+        accelerator.wait_for_everyone()
+        log = None
+        if first:
+            runs.drop_partials(out)
+            runs.begin_folder(plan, stages)
+            cut_back(out / METRICS_FILE, done)
+            log = stack.enter_context(runs.open_log(plan))
+
+        # 4. What happens every so often.
+        def evaluate() -> dict[str, float]:
+            weights = saving.whole_weights(accelerator, model, bare)
+            values = curves.measure(weights) if first else {}
+            accelerator.wait_for_everyone()
+            return values
+
+        def save(step: int) -> None:
+            if log is not None:
+                log.sync()
+            state = {"meter": meter.state_dict(), "scales": plan.model_config.scales, "stages": stages}
+            checkpoints.save_checkpoint(accelerator, out, step, state, options.keep_checkpoints, model, bare)
+
+        def loss_of(model, batch):
+            return method.loss(model, batch, label_smoothing=options.label_smoothing, token_mask=options.token_mask)
+
+        # 5. Train. SIGTERM waits for the end of a step, and for the model once the last one is done.
+        batches = torch.utils.data.DataLoader(
+            TrainingWindows(plan.windows, share, config.seed),
+            batch_size=None,
+            sampler=range(done * options.accumulation, options.steps * options.accumulation),
+            num_workers=options.workers,
+            worker_init_fn=leave_signals_to_parent,
+        )
+        advance = stack.enter_context(progress("training", options.steps, done=done, enabled=first))
+        with stopping.deferred():
+            last = fit(
+                accelerator,
+                model,
+                optimizer,
+                iter(batches),
+                loss_of,
+                options,
+                seed=config.seed,
+                start=done,
+                meter=meter,
+                evaluate=evaluate,
+                report=log.write if log else lambda row: None,
+                save=save,
+                stops=Vote(accelerator, done),
+                advance=advance,
+            )
+            if last < options.steps:
+                told = f"stopped by SIGTERM at step {last:,}, checkpoint written; go on with --resume"
+                raise stopping.Stopped(told if first else "")
+
+            # 6. The model in one piece: the run is complete.
+            saving.save_model(accelerator, model, bare, out, {"step": options.steps, "stages": stages})
+    if first:
+        took = clock(time.monotonic() - began)
+        print(f"trained {options.steps - done:,} steps in {took}: {out / 'model'}")
+    accelerator.end_training()
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", metavar="FOLDER", help="a dataset made by `icrl generate`")
+    parser.add_argument("--out", metavar="FOLDER", help="where the run is written")
+    parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint")
+    parser.add_argument("--dry-run", action="store_true", help="print what would be done, and write nothing")
+    parser.add_argument("--launch", metavar="NAME|FILE", help="cpu, ddp, zero1, zero2, zero3, fsdp2, or a YAML file")
+    parser.add_argument("--num-processes", type=int, metavar="N", help="processes that the launch starts")
+    add_family_consent(parser)
+
+
+def main(argv: Sequence[str]) -> int:
+    """The command; returns its exit code."""
+    arguments, config = parse_command("icrl train", __doc__.partition("\n")[0], TrainConfig, argv, _add_arguments)
+    try:
+        train(
+            config,
+            arguments.data,
+            arguments.out,
+            resume=arguments.resume,
+            dry_run=arguments.dry_run,
+            launch=arguments.launch,
+            num_processes=arguments.num_processes,
+            trust_code=arguments.trust_code,
+            family=arguments.family,
+            accept_changed_family=arguments.accept_changed_family,
+        )
+    except ChildError as error:
+        return error.code  # its message is on the screen already
+    return 0
+
+
+def _one_of_several(argv: Sequence[str]) -> int:
+    """`main` in one process of a launch: what goes wrong in all of them is said once, by the one that started it."""
+    if FAILURES in os.environ:
+        stay_with_launch(Path(os.environ[FAILURES]))
+    try:
+        with own_code_fails_in_one_line():  # Here already, so that such an error is left too.
+            return main(argv)
+    except IcrlError as error:
+        if not leave_failure(error):
+            raise
+        return 1
+    except Stopped as error:
+        if not leave_failure(error):
+            raise
+        return code_of(error)
+    except RuntimeError:
+        if FAILURES in os.environ and asked():
+            return 1  # Another process has stopped sooner, and a word to it was lost: no fault to tell of.
+        raise
+
+
+if __name__ == "__main__":
+    from icrl.cli import run_main
+
+    sys.exit(run_main(_one_of_several))
