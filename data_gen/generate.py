@@ -54,7 +54,7 @@ class GenerateConfig:
     """Episodes 0, k, 2k, … are recorded: learning that is too slow for a context passes in fewer episodes."""
     histories_per_shard: int = 500
     """Histories recorded as one batch and written as one file, at most: fewer where they are large, so that a shard
-    takes no more than a gibibyte. It is what a kill loses at most, for each process."""
+    takes no more than a gibibyte. It is what a kill loses at most, for each process; memory does not grow with it."""
     seed: int = 0
     """Of the learners and of the environments."""
     workers: int = 0
@@ -242,24 +242,28 @@ def _record_shard(shards: Shards, shard: int) -> int:
     """Records and writes one shard. Runs in any process: all that it needs is in `shards`."""
     from icrl.data_gen.record import record
     from icrl.envs import make_family
+    from icrl.spill import Spill
     from icrl.store_writer import write_shard
 
     config = shards.config
     family = make_family(config.family, **config.family_options)
     tasks = family.split(config.split_seed).named(config.split)
     index = shards.histories(shard)
-    columns = record(
-        family,
-        shards.lanes(tasks, index),
-        config.learner,
-        config.learner_options,
-        episodes=config.episodes,
-        keep_every=config.keep_every,
-        seed=config.seed,
-        index=index,
-        success=shards.success,
-    )
-    write_shard(shards.path(shard), columns)
+    path = shards.path(shard)
+    with Spill(path.parent) as spill:
+        columns = record(
+            family,
+            shards.lanes(tasks, index),
+            config.learner,
+            config.learner_options,
+            episodes=config.episodes,
+            keep_every=config.keep_every,
+            seed=config.seed,
+            index=index,
+            success=shards.success,
+            spill=spill,
+        )
+        write_shard(path, columns)
     return shard
 
 

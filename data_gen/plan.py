@@ -20,9 +20,11 @@ from icrl.files import size_in_words
 from icrl.fingerprint import take
 from icrl.held_out import COMPARED, leak
 from icrl.places import counts_from
+from icrl.processes import cores
 from icrl.provenance import Provenance, check_tasks, check_values
 from icrl.schema import Fault
 from icrl.spaces import space_to_dict
+from icrl.spill import BOUND
 from icrl.store_writer import LARGEST_LIST, is_whole, shard_name
 from icrl.stored_family import about, relative
 from icrl.success import SUCCESS
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
     from icrl.data_gen.generate import GenerateConfig
 
 SHARD_BYTES = 1 << 30
-"""A shard is recorded in memory: it has fewer histories than asked for where they could take more than this."""
+"""A shard has fewer histories than asked for where they could take more than this: it is what a kill loses."""
 
 BESIDE_A_HISTORY, BESIDE_A_SHARD = 64, 4096
 """Bytes at most of its task, its number and where it begins in each column; and of a shard's schema."""
@@ -116,7 +118,7 @@ class Plan:
             f"shard{'s' if len(shards) > 1 else ''}{each}"
         )
         if shards.per_shard < config.histories_per_shard and len(shards) > 1:
-            show(f"             rather than {config.histories_per_shard:,}, since a shard is recorded in memory")
+            show(f"             rather than {config.histories_per_shard:,}, to keep a shard below a gibibyte")
         show("  files      config.yaml, provenance.json, tasks.parquet, data-*.arrow, dataset_info.json, state.json")
         show("nothing was written (--dry-run)")
 
@@ -133,11 +135,19 @@ class Plan:
         there = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
         free = shutil.disk_usage(there).free
         needed = self.bytes_at_most - sum(path.stat().st_size for path in out.glob("*.arrow"))
+        needed += self._set_aside()
         if needed > free:
             raise DatasetError(
                 f"the dataset may need {needed / 1e9:,.2f} GB, {out} has {free / 1e9:,.2f} GB free: "
                 "free some space, or lower histories_per_task or raise keep_every"
             )
+
+    def _set_aside(self) -> int:
+        """Bytes at most of the temporary files that shards under way are put together from."""
+        shards = self.shards
+        size = min(shards.per_shard, shards.num_histories) * self.largest_history
+        under_way = min(shards.config.workers or cores(), len(shards))
+        return under_way * size if size > BOUND else 0
 
 
 def make_plan(config: "GenerateConfig", out: Path) -> Plan:

@@ -13,7 +13,7 @@ Nothing here is a fake step: the reset that an autoreset environment makes is no
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -54,6 +54,8 @@ class LearningHistory:
     """The history's number: with the dataset's seed it fixes every random number that was drawn."""
     success: NDArray[np.bool_] | None = None
     """Shape `(E,)`: whether each finished episode succeeded; None where the environment does not tell."""
+    extras: Mapping[str, NDArray] = field(default_factory=dict)
+    """By name, each of shape `(T, …)`: what was recorded by request, such as `expert_actions`."""
 
     def __post_init__(self) -> None:
         steps = len(self.observations)
@@ -62,6 +64,11 @@ class LearningHistory:
                 raise ValueError(
                     f"{name} has {len(getattr(self, name))} rows where observations has {steps}: "
                     "every per-step array of a history has one row per transition"
+                )
+        for name, values in self.extras.items():
+            if len(values) != steps:
+                raise ValueError(
+                    f"the extra {name} has {len(values)} rows where observations has {steps}: one per transition"
                 )
         if np.any(self.terminated & self.truncated):
             t = int(np.argmax(self.terminated & self.truncated))
@@ -120,12 +127,11 @@ class LearningHistory:
         }
         finished = slice(first, max(first, last))
         success = None if self.success is None else self.success[finished]
-        return replace(self, **parts, final_observations=self.final_observations[finished], success=success)
+        extras = {name: values[rows] for name, values in self.extras.items()}
+        finals = self.final_observations[finished]
+        return replace(self, **parts, final_observations=finals, success=success, extras=extras)
 
     def __repr__(self) -> str:
-        shapes = ", ".join(
-            f"{f.name}{list(value.shape)}"
-            for f in fields(self)
-            if isinstance(value := getattr(self, f.name), np.ndarray)
-        )
+        arrays = {f.name: getattr(self, f.name) for f in fields(self)} | self.extras
+        shapes = ", ".join(f"{name}{list(a.shape)}" for name, a in arrays.items() if isinstance(a, np.ndarray))
         return f"LearningHistory(task {self.task_id}, {self.learner} #{self.learner_seed}: {shapes})"

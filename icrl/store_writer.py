@@ -5,9 +5,11 @@ are whole: no listing, no dataset. Shards are named by their number, so that a r
 and until they are listed each has its digest in a hidden file beside it.
 """
 
-from dataclasses import dataclass
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,11 +18,15 @@ from icrl.digests import HashingFile, digest_of, read_digest
 from icrl.files import json_text, remove, whole_file, write_json
 from icrl.folders import INFO_FILE, STATE_FILE
 from icrl.provenance import PROVENANCE_FILE, TASKS_FILE
+from icrl.spill import SpilledColumn
 from icrl.store_files import feature
 from icrl.success import SUCCESS
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+Values = NDArray | SpilledColumn
+"""A column: in memory, or in a temporary file from which it is read as it is written."""
 
 LARGEST_LIST = np.iinfo(np.int32).max
 """Numbers in one column of a shard: Arrow counts them in 32 bits."""
@@ -38,24 +44,26 @@ class HistoryColumns:
     """Shape `(N,)`: transitions of each history; they sum to M."""
     num_final: NDArray[np.int64]
     """Shape `(N,)`: finished episodes of each history; they sum to E."""
-    observations: NDArray
+    observations: Values
     """Shape `(M, *observation_shape)`."""
-    actions: NDArray
+    actions: Values
     """Shape `(M, *action_shape)`."""
-    rewards: NDArray[np.float32]
+    rewards: Values
     """Shape `(M,)`."""
-    terminated: NDArray[np.bool_]
+    terminated: Values
     """Shape `(M,)`."""
-    truncated: NDArray[np.bool_]
+    truncated: Values
     """Shape `(M,)`."""
-    episode: NDArray[np.int32]
+    episode: Values
     """Shape `(M,)`."""
-    step_in_episode: NDArray[np.int32]
+    step_in_episode: Values
     """Shape `(M,)`."""
-    final_observations: NDArray
+    final_observations: Values
     """Shape `(E, *observation_shape)`."""
-    success: NDArray[np.bool_] | None = None
+    success: Values | None = None
     """Shape `(E,)`: whether each finished episode succeeded; None where nothing is known of that."""
+    extras: Mapping[str, Values] = field(default_factory=dict)
+    """By name, each of shape `(M, …)`: what was recorded by request."""
 
 
 def shard_name(shard: int, num_shards: int) -> str:
@@ -67,11 +75,14 @@ def write_shard(path: Path, columns: HistoryColumns) -> None:
     """Writes one shard under a temporary name, syncs it, and gives it its name: from then on it is whole."""
     import pyarrow as pa
 
-    batch = _record_batch(columns)
+    spilled: dict[int, SpilledColumn] = {}
+    batch = _record_batch(columns, spilled)
     try:
         with whole_file(path) as temporary, HashingFile(temporary) as file:
-            with pa.PythonFile(file, "w") as sink, pa.ipc.new_stream(sink, batch.schema) as writer:
+            with pa.PythonFile(_Filling(file, spilled), "w") as sink, pa.ipc.new_stream(sink, batch.schema) as writer:
                 writer.write_batch(batch)
+            if spilled:
+                raise RuntimeError("pyarrow copies what it writes: a shard of this size needs another release")
             _digest_file(path).write_text(json_text(file.digest))
     except BaseException:
         remove(_digest_file(path))
@@ -123,18 +134,43 @@ def _digest_file(shard: Path) -> Path:
     return shard.with_name(f".{shard.name}.digest")
 
 
-def _record_batch(columns: HistoryColumns) -> "pa.RecordBatch":
+class _Filling(io.RawIOBase):
+    """A file that gets the numbers of a column where it is given the zeros that stand for them.
+
+    Args:
+        spilled: by the address of those zeros; a column that was written is taken out.
+    """
+
+    def __init__(self, file: HashingFile, spilled: dict[int, SpilledColumn]) -> None:
+        self._file, self._spilled = file, spilled
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        column = self._spilled.pop(getattr(data, "address", None), None)
+        for chunk in [data] if column is None else column.chunks():
+            self._file.write(_flat(chunk) if isinstance(chunk, np.ndarray) else chunk)
+        return memoryview(data).nbytes
+
+
+def _record_batch(columns: HistoryColumns, spilled: dict[int, SpilledColumn]) -> "pa.RecordBatch":
+    """The histories as Arrow has them. A column that is not in memory is zeros, which take no memory as long as nobody
+    looks at them; it is noted in `spilled` by where they lie."""
     import pyarrow as pa
 
     offsets, final_offsets = _offsets(columns.lengths), _offsets(columns.num_final)
 
-    def lists(values: NDArray, starts: NDArray[np.int64]) -> "pa.ListArray":
+    def lists(values: Values, starts: NDArray[np.int64]) -> "pa.ListArray":
         width = int(np.prod(values.shape[1:]))
-        flat = np.ascontiguousarray(values).reshape(-1)
-        # Booleans as bytes: Arrow's own are bits, which cannot be viewed without a copy.
-        flat = flat.view(np.uint8) if flat.dtype == bool else flat
         if starts[-1] * width > LARGEST_LIST:
             raise ValueError(f"a shard of {starts[-1]} transitions is too large: write fewer histories in one")
+        if isinstance(values, SpilledColumn):
+            flat = _flat(np.zeros(values.shape, values.dtype))
+            if flat.size:
+                spilled[flat.ctypes.data] = values
+        else:
+            flat = _flat(values)
         return pa.ListArray.from_arrays(pa.array((starts * width).astype(np.int32)), pa.array(flat))
 
     arrays = {
@@ -151,7 +187,15 @@ def _record_batch(columns: HistoryColumns) -> "pa.RecordBatch":
     }
     if columns.success is not None:
         arrays[SUCCESS] = lists(columns.success, final_offsets)
+    for name, values in columns.extras.items():
+        arrays[name] = lists(values, offsets)
     return pa.RecordBatch.from_arrays(list(arrays.values()), names=list(arrays))
+
+
+def _flat(values: NDArray) -> NDArray:
+    """Booleans as bytes: Arrow's own are bits, which cannot be viewed without a copy."""
+    flat = np.ascontiguousarray(values).reshape(-1)
+    return flat.view(np.uint8) if flat.dtype == bool else flat
 
 
 def _offsets(lengths: NDArray) -> NDArray[np.int64]:

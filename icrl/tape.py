@@ -3,18 +3,26 @@
 Legend: N lanes, M transitions of all lanes, E finished episodes of all.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
-from einops import rearrange
 from numpy.typing import NDArray
 
+from icrl.envs.kit.answers import place
 from icrl.envs.kit.stepping import Step
+from icrl.errors import FamilyError
 from icrl.history import LearningHistory
-from icrl.spaces import storage_dtype
+from icrl.rows import Kind, Rows
+from icrl.spaces import WrongValue, gate, storage_dtype
+from icrl.spill import Spill
 from icrl.store_writer import HistoryColumns
 from icrl.tasks import Task, TaskFamily
+
+_ROWS_AT_ONCE = 1 << 14
+"""Rows that are checked at once: few enough for a core's cache."""
+
+_OBSERVATIONS, _REWARDS = 0, 2
+"""Where they stand among the columns of a row; the final observation is the first of its own."""
 
 
 class Tape:
@@ -24,17 +32,46 @@ class Tape:
         family: gives the types that observations and actions are stored in.
         lanes: which lanes of the batch, N of them, rising.
         success: also whether each episode succeeded; false where nothing is said of that.
+        extras: further columns of a row, by name: the type of their numbers, and the shape of a row's.
+        spill: where transitions go when they are more than memory is to hold; None keeps them in memory.
+        tasks: of the lanes: what is kept is checked then, once for all, since classes that are vouched for are not
+            looked at while they are stepped.
+
+    Raises:
+        FamilyError: by `write` and `columns`, for an observation outside its space, or a reward that is no number.
     """
 
-    def __init__(self, family: TaskFamily, lanes: NDArray[np.int64], success: bool = False) -> None:
+    def __init__(
+        self,
+        family: TaskFamily,
+        lanes: NDArray[np.int64],
+        success: bool = False,
+        *,
+        extras: Mapping[str, Kind] | None = None,
+        spill: Spill | None = None,
+        tasks: Sequence[Task] | None = None,
+    ) -> None:
         self.lanes = lanes
-        self._types = storage_dtype(family.observation_space), storage_dtype(family.action_space)
-        self._rows, self._finals = _Rows(len(lanes), 7), _Rows(len(lanes), 1 + success)
+        self._family, self._tasks = family, tasks
+        observation, action = (
+            (storage_dtype(s), s.shape or ()) for s in (family.observation_space, family.action_space)
+        )
+        self._types, self._extras = (observation[0], action[0]), dict(extras or {})
+        flag, number = (np.bool_, ()), (np.int32, ())
+        kinds = [observation, action, (np.float32, ()), flag, flag, number, number, *self._extras.values()]
+        checks = (None, None) if tasks is None else (self._check_rows, self._check_finals)
+        self._rows = Rows(len(lanes), kinds, spill, checks[0])
+        self._finals = Rows(len(lanes), [observation, flag][: 1 + success], spill, checks[1])
+        self._take = gate(family.observation_space)
         self._success = success
         self._seen: NDArray[np.int64] | None = None
 
-    def write(self, step: Step, kept: NDArray[np.bool_]) -> None:
-        """Keeps a step of those lanes of it that are on the tape and for which `kept`, one flag a lane, is true."""
+    def write(self, step: Step, kept: NDArray[np.bool_], extras: Mapping[str, NDArray] | None = None) -> None:
+        """Keeps a step of those lanes of it that are on the tape and for which `kept`, one flag a lane, is true.
+
+        Args:
+            extras: a value of each further column for every lane of the step.
+        """
         if step.lanes is not self._seen:
             self._look_for(step.lanes)
         some = self._some
@@ -52,6 +89,7 @@ class Tape:
             step.truncated[some],
             step.episode[some],
             step.step[some],
+            *((extras or {})[name][some].astype(dtype) for name, (dtype, _) in self._extras.items()),
         )
         if step.ended and (last := kept & step.done[some]).any():
             finals = [step.successors[some].astype(observation_type)]
@@ -70,7 +108,32 @@ class Tape:
         """All lanes as histories, one after the other; the tape is empty then."""
         lengths, columns = self._rows.lane_major()
         num_final, finals = self._finals.lane_major()
-        return HistoryColumns(task_id, learner_seed, lengths, num_final, *columns, *finals)
+        extras = dict(zip(self._extras, columns[7:], strict=True))
+        success = finals[1] if self._success else None
+        return HistoryColumns(
+            task_id, learner_seed, lengths, num_final, *columns[:7], finals[0], success=success, extras=extras
+        )
+
+    def _check_rows(self, number: int, lengths: NDArray[np.int64], values: NDArray) -> None:
+        if number == _OBSERVATIONS:
+            self._check_observations(lengths, values)
+        elif number == _REWARDS and not (finite := np.isfinite(values)).all():
+            self._refuse(lengths, int(np.argmin(finite)), "a reward is not finite: expected numbers")
+
+    def _check_finals(self, number: int, lengths: NDArray[np.int64], values: NDArray) -> None:
+        if number == _OBSERVATIONS:
+            self._check_observations(lengths, values)
+
+    def _check_observations(self, lengths: NDArray[np.int64], values: NDArray) -> None:
+        for first in range(0, len(values), _ROWS_AT_ONCE):
+            try:
+                self._take(values[first : first + _ROWS_AT_ONCE])
+            except WrongValue as error:
+                self._refuse(lengths, first + error.row, f"the observation {error}")
+
+    def _refuse(self, lengths: NDArray[np.int64], row: int, what: str) -> None:
+        lane = int(np.searchsorted(np.cumsum(lengths), row, side="right"))
+        raise FamilyError(f"{place(self._family, self._tasks[lane])}: {what}") from None
 
 
 def histories(columns: HistoryColumns, tasks: Sequence[Task], learner: str) -> Iterator[LearningHistory]:
@@ -93,6 +156,7 @@ def histories(columns: HistoryColumns, tasks: Sequence[Task], learner: str) -> I
             learner=learner,
             learner_seed=int(columns.learner_seed[lane]),
             success=None if columns.success is None else columns.success[final_part],
+            extras={name: values[part] for name, values in columns.extras.items()},
         )
 
 
@@ -104,64 +168,3 @@ def largest_history(family: TaskFamily, episodes: int) -> tuple[int, int]:
     # Reward 4, terminated 1, truncated 1, episode 4, step in episode 4; a final observation each episode.
     per_step = width + acting * storage_dtype(action).itemsize + 14
     return episodes * family.horizon * max(numbers, acting, 1), episodes * (family.horizon * per_step + width)
-
-
-@dataclass
-class _Stretch:
-    """Rows in which the same lanes stood in the batch."""
-
-    lanes: NDArray[np.int64]
-    masks: list[NDArray[np.bool_]] = field(default_factory=list)
-    columns: list[list[NDArray]] = field(default_factory=list)
-
-
-class _Rows:
-    """Rows of a batch that shrinks, `(M, …)` each, with a mask of the lanes that they count for."""
-
-    def __init__(self, num_lanes: int, num_columns: int) -> None:
-        self._num_lanes, self._num_columns = num_lanes, num_columns
-        self._stretches: list[_Stretch] = []
-
-    def append(self, lanes: NDArray[np.int64], mask: NDArray[np.bool_], *row: NDArray) -> None:
-        if not self._stretches or self._stretches[-1].lanes is not lanes:
-            self._stretches.append(_Stretch(lanes, columns=[[] for _ in range(self._num_columns)]))
-        stretch = self._stretches[-1]
-        stretch.masks.append(mask)
-        for column, values in zip(stretch.columns, row, strict=True):
-            column.append(values)
-
-    def lane_major(self) -> tuple[NDArray[np.int64], list[NDArray]]:
-        """How many rows each lane has, `(N,)`; and each column with the lanes one after the other, `(M, …)`.
-
-        That is Arrow's own layout of a list per history.
-        """
-        masks = [np.stack(stretch.masks) for stretch in self._stretches]
-        lengths = np.zeros(self._num_lanes, np.int64)
-        for stretch, mask_TN in zip(self._stretches, masks, strict=True):
-            lengths[stretch.lanes] += mask_TN.sum(axis=0)
-        # Where all lanes have all rows, the common case, no lane is touched by itself.
-        is_whole = len(masks) == 1 and masks[0].shape[1] == self._num_lanes and bool(masks[0].all())
-        pieces = [] if is_whole else self._pieces(masks)
-        columns = []
-        for number in range(self._num_columns):
-            stacks = []
-            for stretch in self._stretches:
-                stacks.append(np.stack(stretch.columns[number]))
-                # Free the rows as they are copied: a batch of long histories is most of the memory.
-                stretch.columns[number].clear()
-            if is_whole:
-                columns.append(rearrange(stacks[0], "t n ... -> (n t) ..."))
-            else:
-                columns.append(np.concatenate([stacks[which][rows, place] for which, rows, place in pieces]))
-        return lengths, columns
-
-    def _pieces(self, masks: list[NDArray[np.bool_]]) -> list[tuple[int, slice | NDArray[np.bool_], int]]:
-        """What a column is made of, in order: (stretch, its rows that count for the lane, the lane's place in it)."""
-        pieces, lanes = [], []
-        for which, (stretch, mask_TN) in enumerate(zip(self._stretches, masks, strict=True)):
-            # Rows up to some row, unless a lane counts again after it did not: a slice is copied faster.
-            is_slice = not (mask_TN[1:] & ~mask_TN[:-1]).any()
-            for place, count in enumerate(mask_TN.sum(axis=0).tolist()):
-                pieces.append((which, slice(count) if is_slice else mask_TN[:, place], place))
-            lanes.append(stretch.lanes)
-        return [pieces[i] for i in np.argsort(np.concatenate(lanes), kind="stable")]
