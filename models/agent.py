@@ -16,11 +16,11 @@ from icrl.folders import check_source, model_folder
 from icrl.history import LearningHistory
 from icrl.lanes import rising
 from icrl.models.actions import distribution_of
-from icrl.models.cache import Context, window_start
+from icrl.models.backbones.base import window_start
 from icrl.models.methods import METHODS
 from icrl.models.saved import read_model
 from icrl.models.tokens import Tokens
-from icrl.models.transformer import InContextTransformer
+from icrl.models.transformer import Context, InContextTransformer
 from icrl.seeding import Streams, stream_keys
 from icrl.spaces import BoxActions, WrongValue, describe_space, gate, in_short, memory_dtype, space_from_dict
 

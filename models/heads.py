@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from icrl.errors import UsageError
+from icrl.models.backbones.kernels import Linear
 from icrl.models.encoders import middle_and_half_width
-from icrl.models.kernels import Linear
 from icrl.spaces import bounds_of
 
 

@@ -8,7 +8,7 @@ from test_cache_parity import CONTEXT, make_model
 from icrl.errors import UsageError
 from icrl.history import LearningHistory
 from icrl.models.agent import InContextAgent
-from icrl.models.cache import window_start
+from icrl.models.backbones.base import window_start
 from icrl.models.tokens import build_tokens
 
 EPISODE = 5

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from icrl.models.cache import Context, KeyValueCache, Prefill, window_start
+from icrl.models.backbones.base import window_start
 from icrl.models.config import InContextConfig
 from icrl.models.options import ModelOptions
 from icrl.models.tokens import Tokens
-from icrl.models.transformer import InContextTransformer
+from icrl.models.transformer import Context, InContextTransformer
 
 CONTEXT, STEPS = 12, 60
 SPACES = {
@@ -111,7 +111,7 @@ def test_lanes_of_unequal_length_after_a_prefill(keep):
 
 def test_prefill_in_several_parts(monkeypatch):
     """Kills: a prefill of many lanes that writes the keys of one part into the lanes of another."""
-    monkeypatch.setattr("icrl.models.cache._PREFILL_TOKENS", 20)
+    monkeypatch.setattr("icrl.models.backbones.window._PREFILL_TOKENS", 20)
     model, tokens = make_model(), random_tokens(5, 9)
     context = Context(model, 5)
     context.prefill(tokens[:, :8], np.full(5, 8))
@@ -124,8 +124,9 @@ def test_the_cache_costs_one_token_a_step():
     """Kills: an agent that encodes its whole context again at every step and is right, and slow."""
     model, tokens = make_model(keep=0.5), random_tokens(2, 4 * CONTEXT)
     seen = []
-    embed = model.embedding.forward
-    model.embedding.forward = lambda tokens: (seen.append(tokens.shape[1]), embed(tokens))[1]
+    first = model.blocks[0].attention
+    project = first._project
+    first._project = lambda x_BTD, table: (seen.append(x_BTD.shape[1]), project(x_BTD, table))[1]
     context = Context(model, 2)
     for t in range(4 * CONTEXT):
         context.step(tokens[:, t : t + 1])
@@ -136,10 +137,10 @@ def test_the_cache_costs_one_token_a_step():
 def test_prefill_leaves_other_lanes_alone():
     """Kills: a re-encoding of one full lane that overwrites its neighbours."""
     model, tokens = make_model(), random_tokens(3, 4)
-    cache = KeyValueCache(model.config, 3, model.head.logits.weight)
-    with torch.inference_mode():
-        model.fill(tokens[1:2], Prefill(cache, torch.tensor([1])))
-    for stored in (*cache.keys_BHCE, *cache.values_BHCE):
+    state = model.backbone.start(3)
+    state.fill(model.embedding(tokens).detach(), np.full(3, 4))
+    model.backbone._encode(state, np.array([1]), 4)
+    for stored in (*state.keys_BHCE, *state.values_BHCE):
         assert not stored[[0, 2]].any()
         assert stored[1, :, :4].all()
         assert not stored[1, :, 4:].any()

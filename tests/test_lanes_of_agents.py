@@ -93,7 +93,7 @@ def test_an_agent_goes_on_with_the_lanes_that_are_left(lengths):
             stay = np.sort(rng.permutation(len(lanes))[max(1, len(lanes) // 3) :])
             fewer.keep(stay)
             lanes = lanes[stay]
-            held = fewer._context.cache.keys_BHCE[1].shape[0]
+            held = fewer._context.state.keys_BHCE[1].shape[0]
             assert len(lanes) <= held < max(2 * len(lanes), 2 * 16)
     assert len(lanes) == 1
     assert held == 16

@@ -6,7 +6,7 @@ from test_cache_parity import SPACES, make_model, random_tokens
 from torch.nn import functional as F
 
 from icrl.errors import UsageError
-from icrl.models import kernels
+from icrl.models.backbones import kernels
 from icrl.models.config import InContextConfig
 from icrl.models.encoders import make_observation_encoder
 from icrl.models.methods import METHODS

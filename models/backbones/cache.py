@@ -1,0 +1,111 @@
+"""Keys and values of the context, kept, so that acting costs the tokens of one decision on and past a full context.
+
+Shape suffixes: B lanes, T tokens, D width, H heads, E channels of a head, C context, S = length + T, N = B H.
+"""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from icrl.models.backbones.base import on
+from icrl.models.backbones.kernels import attention_dtype, causal_attention
+from icrl.models.backbones.window import WindowState
+
+
+class CachedState(WindowState):
+    """The tokens of every lane, with their keys and values in every layer, for lanes of unequal length.
+
+    Args:
+        lanes, context, kept, width, like: as of a `WindowState`.
+        n_layer, n_head: of the model.
+    """
+
+    def __init__(
+        self, lanes: int, context: int, kept: int, width: int, like: Tensor, *, n_layer: int, n_head: int
+    ) -> None:
+        super().__init__(lanes, context, kept, width, like)
+        self.n_head, self.head_width = n_head, width // n_head
+        dtype = attention_dtype(like)
+        # A place beyond a lane's length is read, and weighs nothing: it must hold numbers, hence zeros.
+        shape = (lanes, n_head, context, self.head_width)
+        self.keys_BHCE = [torch.zeros(shape, device=like.device, dtype=dtype) for _ in range(n_layer)]
+        self.values_BHCE = [torch.zeros(shape, device=like.device, dtype=dtype) for _ in range(n_layer)]
+        self._none = torch.zeros((), device=like.device, dtype=dtype)
+        self.set_lengths(self.held_lengths)
+
+    def set_lengths(self, lengths_B: NDArray[np.int64]) -> None:
+        super().set_lengths(lengths_B)
+        self.longest = int(lengths_B.max(initial=0))
+        # Equal lengths, the common case, need no index.
+        self.equal = bool((lengths_B == self.longest).all())
+
+    def expect(self, num_tokens: int) -> slice | Tensor:
+        """Makes ready for T more tokens in every lane; returns their places, a slice or `(B, T)` where lanes
+        differ."""
+        self._end = self.longest + num_tokens
+        self._bias_NTS = None
+        if self.equal:
+            self._places = slice(self.longest, self._end)
+            if num_tokens > 1:
+                self._bias_NTS = self._bias(torch.arange(self.longest, self._end, device=self.device)[None])
+            return self._places
+        self._lanes_B1 = torch.arange(len(self.held_lengths), device=self.device)[:, None]
+        self._places = on(self.held_lengths[:, None] + np.arange(num_tokens), self.device)
+        self._bias_NTS = self._bias(self._places).repeat_interleave(self.n_head, dim=0)
+        return self._places
+
+    def _bias(self, places_BT: Tensor) -> Tensor:
+        """0 for the places up to a token's own, minus infinity for those behind it."""
+        absent_BTS = torch.arange(self._end, device=self.device) > places_BT[..., None]
+        return torch.zeros(absent_BTS.shape, device=self.device, dtype=self._none.dtype).masked_fill_(
+            absent_BTS, -torch.inf
+        )
+
+    def store(self, layer: int, k_BHTE: Tensor, v_BHTE: Tensor) -> None:
+        """Appends T tokens to every lane."""
+        for held_BHCE, new_BHTE in ((self.keys_BHCE[layer], k_BHTE), (self.values_BHCE[layer], v_BHTE)):
+            if self.equal:
+                held_BHCE[:, :, self._places] = new_BHTE
+            else:
+                held_BHCE[self._lanes_B1, :, self._places] = new_BHTE.transpose(1, 2)
+
+    def attend(self, layer: int, q_BHTE: Tensor, k_BHTE: Tensor, v_BHTE: Tensor) -> Tensor:
+        """Appends T tokens to every lane and attends to all that the lane holds up to each: softmax(q kᵀ / √E) v.
+
+        Two batched products: reading long keys for few queries, they are faster than the attention kernel.
+        """
+        self.store(layer, k_BHTE, v_BHTE)
+        q_NTE = q_BHTE.reshape(-1, q_BHTE.shape[2], self.head_width)
+        held = (self.keys_BHCE[layer], self.values_BHCE[layer])
+        keys_NSE, values_NSE = (x_BHCE.flatten(0, 1)[:, : self._end] for x_BHCE in held)
+        bias, beta = (self._none, 0) if self._bias_NTS is None else (self._bias_NTS, 1)
+        scale = self.head_width**-0.5
+        scores_NTS = torch.baddbmm(bias, q_NTE, keys_NSE.transpose(1, 2), beta=beta, alpha=scale)
+        return torch.bmm(scores_NTS.softmax(-1), values_NSE).view(q_BHTE.shape)
+
+    def _take(self, index: NDArray[np.int64]) -> None:
+        rows = on(index, self.device)
+        self.keys_BHCE = [held_BHCE.index_select(0, rows) for held_BHCE in self.keys_BHCE]
+        self.values_BHCE = [held_BHCE.index_select(0, rows) for held_BHCE in self.values_BHCE]
+        super()._take(index)
+
+
+class Prefill:
+    """Fills the first T places of some lanes of a state, during one forward over the tokens of those lanes.
+
+    Tokens are right-padded: a padded place is never attended to from a place before it, and its keys are overwritten
+    before the lane's length reaches it.
+    """
+
+    def __init__(self, state: CachedState, lanes: slice | Tensor) -> None:
+        self.state, self.lanes = state, lanes
+
+    def store(self, layer: int, k_BHTE: Tensor, v_BHTE: Tensor) -> None:
+        places = k_BHTE.shape[2]
+        self.state.keys_BHCE[layer][self.lanes, :, :places] = k_BHTE
+        self.state.values_BHCE[layer][self.lanes, :, :places] = v_BHTE
+
+    def attend(self, layer: int, q_BHTE: Tensor, k_BHTE: Tensor, v_BHTE: Tensor) -> Tensor:
+        self.store(layer, k_BHTE, v_BHTE)
+        return causal_attention(q_BHTE, k_BHTE, v_BHTE)
