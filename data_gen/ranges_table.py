@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from icrl.ranges import centre_and_unit, is_image, sample
-from icrl.spaces import bounds_of
+from icrl.ranges import centre_and_unit, pixels, sample
+from icrl.spaces import described, kind_of
 from icrl.store import HistoryStore
 
 MANY = 8
@@ -22,7 +22,7 @@ class Ranges:
     """Of the numbers of one column, in a sample of transitions: every array `(N,)`."""
 
     name: str
-    """ "observation", "action" or "reward"."""
+    """ "observation", "action" or "reward"; of a tree with the path of the leaf, "observation.position"."""
     least: NDArray
     median: NDArray
     most: NDArray
@@ -30,8 +30,8 @@ class Ranges:
     unit: NDArray
 
     @classmethod
-    def of(cls, name: str, column_MN: NDArray) -> "Ranges":
-        pairs = np.array([centre_and_unit(values, f"{name}s") for values in column_MN.T]).reshape(-1, 2)
+    def of(cls, name: str, column_MN: NDArray, whose: str) -> "Ranges":
+        pairs = np.array([centre_and_unit(values, whose) for values in column_MN.T]).reshape(-1, 2)
         middle = np.quantile(column_MN, 0.5, axis=0, method="inverted_cdf")
         return cls(name, column_MN.min(axis=0), middle, column_MN.max(axis=0), pairs[:, 0], pairs[:, 1])
 
@@ -86,17 +86,18 @@ class Ranges:
 def ranges_in_words(store: HistoryStore) -> tuple[list[str], list[str]]:
     """A table of ranges, and what is worth a second look, one line each."""
     columns, provenance = sample(store, range(len(store))), store.provenance
-    spaces = {"observation": provenance.observation_space, "action": provenance.action_space}
+    spaces = described("observation", provenance.observation_space) | described("action", provenance.action_space)
     rows: list[tuple[str, ...]] = [("", "least", "median", "most", "centre", "unit")]
     words = []
     for name, space in spaces.items():
-        if space["kind"] == "box":
-            column = columns[f"{name}s"]
-            pixels = name == "observation" and is_image(space)
-            ranges = Ranges.of(name, column.reshape(-1, 1) if pixels else column)
+        if bounds := kind_of(space).bounds(space):
+            whose, *path = name.split(".")
+            column_name = ".".join((f"{whose}s", *path))
+            column, alike = columns[column_name], pixels(column_name, space)
+            ranges = Ranges.of(name, column.reshape(-1, 1) if alike else column, f"{whose}s")
             rows += ranges.rows()
-            words += [] if pixels else ranges.words(*bounds_of(space))
-    reward = Ranges.of("reward", columns["rewards"])
+            words += [] if alike else ranges.words(*bounds)
+    reward = Ranges.of("reward", columns["rewards"], "rewards")
     rows += reward.rows()
     words += reward.words([None], [None])
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]

@@ -11,8 +11,8 @@ Shape suffixes: M transitions, N numbers of an observation or action.
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
@@ -20,7 +20,17 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from icrl.errors import UsageError
-from icrl.spaces import in_short, no_action, space_from_dict
+from icrl.spaces import (
+    codec_of,
+    described,
+    in_short,
+    join_parts,
+    kind_of,
+    leaves,
+    no_action,
+    space_from_dict,
+    split,
+)
 
 if TYPE_CHECKING:
     from icrl.store import HistoryStore
@@ -42,6 +52,8 @@ class Scale:
     centre: NDArray[np.float64]
     unit: NDArray[np.float64]
     far: float = FAR
+    when_read: bool = True
+    """Whether it is applied where data are read: images stay bytes there, and the model's encoder applies it."""
 
     def apply(self, values: NDArray) -> NDArray[np.float32]:
         """u of rows `(…, *shape)`, computed in float64, which pixels do not need."""
@@ -57,21 +69,23 @@ class Scale:
             return self.centre + self.unit * np.asarray(u, np.float64)
 
 
+Maps = Scale | None | dict[str, "Maps"]
+"""Of a space: None where its values are labels; of a tree by part."""
+
+
 @dataclass(frozen=True)
 class Scales:
-    """The maps of a model's numbers; None for the numbers of a Discrete or MultiDiscrete space."""
+    """The maps of a model's numbers."""
 
-    observations: Scale | None
-    actions: Scale | None
+    observations: Maps
+    actions: Maps
     rewards: Scale
 
     @classmethod
     def none(cls, observation_space: Mapping[str, Any], action_space: Mapping[str, Any]) -> "Scales":
         """Those of a model that has none, and maps a Box by its bounds itself: they change no number."""
-        same = Scale(np.array(0.0), np.array(1.0), np.inf)
-        return cls(
-            **{"observations": None, "actions": None} | dict.fromkeys(_shapes(observation_space, action_space), same)
-        )
+        same = dict.fromkeys(_columns(observation_space, action_space), Scale(np.array(0.0), np.array(1.0), np.inf))
+        return cls._of(same, observation_space, action_space)
 
     @classmethod
     def read(cls, stored: Any, observation_space: Mapping[str, Any], action_space: Mapping[str, Any]) -> "Scales":
@@ -80,31 +94,67 @@ class Scales:
         Raises:
             UsageError: where `stored` is not what `measure` gives for these spaces.
         """
-        shapes = _shapes(observation_space, action_space)
-        if not isinstance(stored, Mapping) or set(stored) != set(shapes):
-            raise UsageError(f"scales are {in_short(stored)}: expected the scales of {', '.join(shapes)}; train again")
-        maps: dict[str, Scale | None] = {"observations": None, "actions": None}
-        for name, shape in shapes.items():
+        columns = _columns(observation_space, action_space)
+        if not isinstance(stored, Mapping) or set(stored) != set(columns):
+            raise UsageError(
+                f"scales are {in_short(stored)}: expected the scales of {', '.join(columns)}; train again"
+            )
+        maps: dict[str, Scale] = {}
+        for name, description in columns.items():
+            shape = () if description is None else space_from_dict(description).shape
             arrays = [_numbers(stored[name], part, f"scales.{name}", math.prod(shape)) for part in ("centre", "unit")]
             if (arrays[1] <= 0).any() or len(arrays[0]) != len(arrays[1]):
                 raise UsageError(f"scales.{name} holds a unit that is not above 0, or not one per centre: train again")
             shape = shape if len(arrays[0]) == math.prod(shape) else ()
-            maps[name] = Scale(*(array.reshape(shape) for array in arrays), FAR_ACTION if name == "actions" else FAR)
-        return cls(**maps)
+            far = FAR_ACTION if _whose(name) == "actions" else FAR
+            maps[name] = Scale(*(array.reshape(shape) for array in arrays), far)
+        return cls._of(maps, observation_space, action_space)
+
+    @classmethod
+    def _of(cls, maps: Mapping[str, Scale], observation_space: Mapping[str, Any], action_space: Mapping[str, Any]):
+        """Maps by the names of columns, as trees."""
+
+        def tree(name: str, description: Mapping[str, Any]) -> Maps:
+            codec = kind_of(description)
+            if parts := codec.described(description):
+                return {part: tree(f"{name}.{part}", of_part) for part, of_part in parts.items()}
+            found = maps.get(name)
+            # Actions are predicted: what is read is what a head is to give.
+            late = found is not None and _whose(name) == "observations" and not codec.scaled_when_read(description)
+            return replace(found, when_read=False) if late else found
+
+        spaces = {"observations": observation_space, "actions": action_space}
+        return cls(**{name: tree(name, space) for name, space in spaces.items()}, rewards=maps["rewards"])
 
     def no_action(self, space: gym.Space) -> NDArray:
         """Among unscaled actions, what stands for the one before the first: of a Box the centre, 0 to the model."""
-        none = no_action(space)
-        return none if self.actions is None else np.broadcast_to(self.actions.centre, none.shape).astype(none.dtype)
+
+        def centred(maps: Maps, none: NDArray) -> NDArray:
+            if isinstance(maps, dict):
+                for part, of_part in maps.items():
+                    none[part] = centred(of_part, none[part])
+                return none
+            return none if maps is None else np.broadcast_to(maps.centre, none.shape).astype(none.dtype)
+
+        return centred(self.actions, no_action(space))
+
+    def to_play(self, space: gym.Space) -> Callable[[Any], NDArray]:
+        """A function that makes actions of the space of what a distribution drew: numbers `(N, …)` of the scaled
+        action, of a tree nested dicts of them."""
+
+        def of(maps: Maps, space: gym.Space) -> Callable[[Any], NDArray]:
+            codec = codec_of(space)
+            if isinstance(maps, dict):
+                parts = {name: of(maps[name], part) for name, part in codec.branches(space).items()}
+                return lambda drawn: join_parts({name: part(drawn[name]) for name, part in parts.items()})
+            return lambda drawn: codec.nearest(space, drawn if maps is None else maps.undo(drawn))
+
+        return of(self.actions, space)
 
     def columns(
         self, observations, actions, rewards, dones, steps, before_actions, before_rewards, before_dones
     ) -> tuple[NDArray, ...]:
         """What tokens are built from (`icrl.models.tokens.build_tokens`), its numbers scaled."""
-
-        def scaled(scale: Scale | None, values: NDArray) -> NDArray:
-            return values if scale is None or not values.size else scale.apply(values)
-
         return (
             scaled(self.observations, observations), scaled(self.actions, actions), scaled(self.rewards, rewards),
             dones, steps,
@@ -112,42 +162,52 @@ class Scales:
         )  # fmt: skip
 
 
+def scaled(maps: Maps, values: NDArray) -> Any:
+    """Values `(…, *row_shape)` as a model reads them: of a tree a nested dict of arrays."""
+    if isinstance(maps, dict) and values.size:
+        return {part: scaled(of_part, values[part]) for part, of_part in maps.items()}
+    return maps.apply(values) if isinstance(maps, Scale) and maps.when_read and values.size else values
+
+
 def measure(store: "HistoryStore", histories: Sequence[int] | NDArray[np.int64]) -> dict[str, Any]:
     """The scales of these histories, as JSON: `{"rewards": {"centre": [0.0], "unit": [1.0]}, …}`.
 
-    A column without numbers (a Discrete space) is not in it. The numbers of an image count as one column.
+    A column without numbers (a Discrete space) is not in it; of trees each leaf with numbers is, as
+    "observations.position". The numbers of an image count as one column.
     """
     columns, spaces = sample(store, histories), store.provenance
     scales = {}
-    for name in _shapes(spaces.observation_space, spaces.action_space):
-        if name == "observations" and is_image(spaces.observation_space):
+    for name, description in _columns(spaces.observation_space, spaces.action_space).items():
+        if pixels(name, description):
             columns[name] = columns[name].reshape(-1, 1)
-        pairs = [centre_and_unit(column, name) for column in columns[name].T]
+        pairs = [centre_and_unit(column, _whose(name)) for column in columns[name].T]
         scales[name] = {"centre": [centre for centre, _ in pairs], "unit": [unit for _, unit in pairs]}
     return scales
 
 
 def sample(store: "HistoryStore", histories: Sequence[int] | NDArray[np.int64]) -> dict[str, NDArray]:
-    """Observations, actions `(M, N)` and rewards `(M, 1)` of transitions spread evenly over histories and over time.
+    """Columns of observations and actions `(M, N)`, by name, and rewards `(M, 1)`, of transitions spread evenly over
+    histories and over time.
 
     All transitions where they are few; otherwise a stretch of each of some thousand histories. Nothing is random.
     """
     histories = np.asarray(histories, np.int64)
     spaces = (store.provenance.observation_space, store.provenance.action_space)
-    widest = max(math.prod(space_from_dict(space).shape) for space in spaces)
+    widest = max(sum(math.prod(leaf.shape) for leaf in leaves(space_from_dict(space)).values()) for space in spaces)
     most = min(max(_NUMBERS // max(widest, 1), _FEWEST), _TRANSITIONS)
     length = int(store.lengths.max(initial=1))
     if int(store.lengths[histories].sum()) > most:
         count = min(len(histories), _HISTORIES, most)
         histories = histories[np.arange(count) * len(histories) // count]
         length = -(-most // count)
-    parts: dict[str, list[NDArray]] = {"observations": [], "actions": [], "rewards": []}
+    parts: dict[str, list[NDArray]] = {}
     for place, history in enumerate(histories.tolist()):
         n = min(length, int(store.lengths[history]))
         start = int((place * _GOLDEN) % 1.0 * (int(store.lengths[history]) - n + 1))
         window = store.window(history, start, n)
-        for name, rows in parts.items():
-            rows.append(getattr(window, name).reshape(n, -1))
+        for name in ("observations", "actions", "rewards"):
+            for column, rows in split(name, getattr(window, name)).items():
+                parts.setdefault(column, []).append(rows.reshape(n, -1))
     return {name: np.concatenate(rows) for name, rows in parts.items()}
 
 
@@ -183,9 +243,9 @@ def centre_and_unit(column_M: NDArray, name: str = "observations") -> tuple[floa
     return centre, unit
 
 
-def is_image(space: Mapping[str, Any]) -> bool:
-    """Whether an observation is a picture, whose pixels share one scale: bytes, in two dimensions or more."""
-    return space["kind"] == "box" and space.get("dtype") == "uint8" and len(space["shape"]) >= 2
+def pixels(name: str, description: Mapping[str, Any] | None) -> bool:
+    """Whether the numbers of a column are those of a picture that is observed, and share one scale."""
+    return _whose(name) == "observations" and kind_of(description).share_a_scale(description)
 
 
 def _about_the_median(values_M: NDArray, noise: float, ratio: float) -> tuple[float, float, NDArray]:
@@ -212,11 +272,17 @@ def _rounding(column_M: NDArray) -> float:
     return 1e-11 if epsilon < 1e-11 else 4.0 * epsilon
 
 
-def _shapes(observation_space: Mapping[str, Any], action_space: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
-    """The row's shape of each column that has a scale."""
-    spaces = {"observations": observation_space, "actions": action_space}
-    shapes = {name: tuple(space["shape"]) for name, space in spaces.items() if space["kind"] == "box"}
-    return shapes | {"rewards": ()}
+def _columns(
+    observation_space: Mapping[str, Any], action_space: Mapping[str, Any]
+) -> dict[str, Mapping[str, Any] | None]:
+    """The columns that have a scale, with the description of each; rewards have none."""
+    found = described("observations", observation_space) | described("actions", action_space)
+    return {name: leaf for name, leaf in found.items() if kind_of(leaf).bounds(leaf) is not None} | {"rewards": None}
+
+
+def _whose(name: str) -> str:
+    """ "observations" of "observations.position"."""
+    return name.partition(".")[0]
 
 
 def _numbers(stored: Any, part: str, what: str, count: int) -> NDArray[np.float64]:

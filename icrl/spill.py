@@ -82,6 +82,10 @@ class SpilledColumn:
     def __len__(self) -> int:
         return self.shape[0]
 
+    def __getitem__(self, name: str) -> "SpilledColumn":
+        """Of a column of trees one part."""
+        return SpilledPart(self, name)
+
     def chunks(self) -> Iterator[NDArray]:
         """The column from its first row to its last, in arrays of `(rows, …)`."""
         pieces: list[tuple[int, int]] = []
@@ -103,3 +107,16 @@ class SpilledColumn:
             self._spill.read_into(place, values[done : done + count])
             done += count
         return values
+
+
+class SpilledPart(SpilledColumn):
+    """A part of a column of trees, read from it."""
+
+    def __init__(self, column: SpilledColumn, name: str) -> None:
+        self._column, self._name = column, name
+        part = column.dtype[name]
+        self.dtype, self.shape = part.base, (len(column), *part.shape)
+
+    def chunks(self) -> Iterator[NDArray]:
+        for chunk in self._column.chunks():
+            yield chunk[self._name]

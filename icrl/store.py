@@ -12,16 +12,14 @@ from icrl.folders import STATE_FILE, check_source
 from icrl.history import LearningHistory
 from icrl.provenance import read_provenance, read_split
 from icrl.schema import Fault
-from icrl.spaces import space_from_dict, storage_dtype
+from icrl.spaces import join, named, space_from_dict, storage_dtype
 from icrl.store_files import PER_HISTORY, check_files, map_shards, read_columns, read_listing
 from icrl.success import SUCCESS
 
-_PER_STEP = ("observations", "actions", "rewards", "terminated", "truncated", "episode", "step_in_episode")
-
 _TYPES: dict[str, Any] = {
     **dict.fromkeys(PER_HISTORY, np.int64),
-    **dict.fromkeys(_PER_STEP, np.int32),
     **dict.fromkeys(("terminated", "truncated"), np.uint8),
+    **dict.fromkeys(("episode", "step_in_episode"), np.int32),
     "rewards": np.float32,
 }
 
@@ -44,8 +42,9 @@ class HistoryStore:
     Attributes:
         path, provenance, split: of the dataset.
         listing: of its shards.
-        columns: by name, each per history.
+        columns: by name, each per history; where values are trees each leaf has one, named in `leaves`.
         lengths: transitions of each history, shape `(num_histories,)`.
+        num_final: finished episodes of each history, shape `(num_histories,)`.
         task_ids, learner_seeds: of each history, shape `(num_histories,)`.
         num_transitions: of all histories.
     """
@@ -65,9 +64,12 @@ class HistoryStore:
         self.path = path
         self.provenance = provenance = read_provenance(path)
         observation, action = map(space_from_dict, (provenance.observation_space, provenance.action_space))
-        self._observation_shape, self._action_shape = observation.shape, action.shape
-        types = dict(_TYPES, observations=storage_dtype(observation), actions=storage_dtype(action))
-        types["final_observations"] = types["observations"]
+        self._spaces = {"observations": observation, "actions": action, "final_observations": observation}
+        self.leaves = {name: named(name, space) for name, space in self._spaces.items()}
+        # Of a tree each leaf has a column: "observations.position".
+        of_spaces = {path: leaf for part in self.leaves.values() for path, leaf in part.items()}
+        self._shapes = {path: leaf.shape for path, leaf in of_spaces.items()}
+        types = _TYPES | {path: storage_dtype(leaf) for path, leaf in of_spaces.items()}
         if SUCCESS in (provenance.extras or ()):
             types[SUCCESS] = np.dtype(np.uint8)
         try:
@@ -76,8 +78,6 @@ class HistoryStore:
             self.split = read_split(path)
             self.columns = read_columns(map_shards(path, self.listing.shards), types)
             self.task_ids, self.learner_seeds = (self.columns.pop(name) for name in PER_HISTORY)
-            widths = {"observations": self._observation_shape, "actions": self._action_shape}
-            self._width = {name: math.prod(widths.get(name, ())) for name in _PER_STEP}
             self.lengths = self.columns["rewards"].counts
             self._check_counts()
         except FileNotFoundError:
@@ -102,27 +102,17 @@ class HistoryStore:
             raise IndexError(
                 f"history {history} has {self.lengths[history]} transitions: no window [{start}, {start + length})"
             )
-        observations, actions, *others = (
-            self._slice(name, history, start * self._width[name], (start + length) * self._width[name])
-            for name in _PER_STEP
-        )
-        return Window(
-            observations.reshape(length, *self._observation_shape),
-            actions.reshape(length, *self._action_shape),
-            *others,
-        )
+        return Window(*(self._rows(name, history, start, start + length) for name in Window._fields))
 
     def history(self, index: int) -> LearningHistory:
         """A whole history, checked; its arrays are views."""
         window = self.window(index, 0, int(self.lengths[index]))
-        finals = self._slice("final_observations", index, 0, int(self.columns["final_observations"].counts[index]))
-        success = None
-        if SUCCESS in self.columns:
-            success = self._slice(SUCCESS, index, 0, int(self.columns[SUCCESS].counts[index]))
+        finished = int(self.num_final[index])
+        success = self._rows(SUCCESS, index, 0, finished) if SUCCESS in self.columns else None
         task_id = int(self.task_ids[index])
         return LearningHistory(
             **window._asdict(),
-            final_observations=finals.reshape(-1, *self._observation_shape),
+            final_observations=self._rows("final_observations", index, 0, finished),
             task_id=task_id,
             task_params=self._params[task_id],
             learner=self.provenance.learner,
@@ -130,24 +120,38 @@ class HistoryStore:
             success=success,
         )
 
-    def _slice(self, name: str, history: int, start: int, stop: int) -> NDArray:
-        column = self.columns[name]
+    def _rows(self, name: str, history: int, start: int, stop: int) -> NDArray:
+        """Rows `start` to `stop` of one history: views, or where the values are trees their columns put together."""
+        if name in self.columns:
+            return self._slice(name, history, start, stop)
+        parts = {path: self._slice(path, history, start, stop) for path in self.leaves[name]}
+        return join(name, parts, self._spaces[name])
+
+    def _slice(self, path: str, history: int, start: int, stop: int) -> NDArray:
+        column, shape = self.columns[path], self._shapes.get(path)
         first = int(column.starts[history])
-        return column.flat[history][first + start : first + stop]
+        if shape is None:
+            return column.flat[history][first + start : first + stop]
+        width = math.prod(shape)
+        return column.flat[history][first + start * width : first + stop * width].reshape(stop - start, *shape)
 
     def _check_counts(self) -> None:
         """Raises Fault where the columns contradict each other, the tasks or the provenance."""
         provenance = self.provenance
-        for name in _PER_STEP:
-            if not np.array_equal(self.columns[name].counts, self.lengths * self._width[name]):
+        for name in [path for field in Window._fields for path in self.leaves.get(field, (field,))]:
+            if not np.array_equal(self.columns[name].counts, self.lengths * math.prod(self._shapes.get(name, ()))):
                 raise Fault(f"column {name} has other transitions than its space and column rewards say")
         episodes = -(-provenance.episodes // provenance.keep_every)
         if (self.lengths > episodes * provenance.horizon).any():
             raise Fault(f"a history has more transitions than {episodes:,} episodes of {provenance.horizon:,} steps")
-        numbers, width = self.columns["final_observations"].counts, max(1, self._width["observations"])
-        if (numbers % width).any() or (numbers > episodes * width).any():
+        of_finals = [
+            (self.columns[path].counts, max(1, math.prod(self._shapes[path])))
+            for path in self.leaves["final_observations"]
+        ]
+        self.num_final = of_finals[0][0] // of_finals[0][1]
+        if (self.num_final > episodes).any() or any((self.num_final * w != counts).any() for counts, w in of_finals):
             raise Fault(f"column final_observations has more than {episodes:,} episodes of a history")
-        if SUCCESS in self.columns and not np.array_equal(self.columns[SUCCESS].counts * width, numbers):
+        if SUCCESS in self.columns and not np.array_equal(self.columns[SUCCESS].counts, self.num_final):
             raise Fault(f"column {SUCCESS} has other episodes than column final_observations")
         tasks = {task.id for task in self.split.named(provenance.recorded_split)}
         known, counts = np.unique(self.task_ids, return_counts=True)

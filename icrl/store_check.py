@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,7 +10,7 @@ from icrl.digests import check_digests
 from icrl.errors import DatasetError
 from icrl.progress import progress
 from icrl.schema import Fault
-from icrl.spaces import WrongValue, gate, space_from_dict
+from icrl.spaces import WrongValue, gate
 from icrl.store import HistoryStore
 from icrl.store_files import FLAGS, SMALL, Column
 
@@ -29,8 +30,8 @@ def check_store(store: HistoryStore, full: bool = True) -> None:
     try:
         if full:
             _check_shards(store)
-        for name in ("observations", "actions", "final_observations"):
-            _check_space(store, name)
+        for name, leaf in [pair for leaves in store.leaves.values() for pair in leaves.items()]:
+            _check_space(store, name, leaf)
         for name, below in (("episode", store.provenance.episodes), ("step_in_episode", store.provenance.horizon)):
             for history, numbers in _shards_of(store.columns[name]):
                 wrong = (numbers < 0) | (numbers >= below)
@@ -55,10 +56,8 @@ def _check_shards(store: HistoryStore) -> None:
             advance(files[name]["bytes"] // 2**20)
 
 
-def _check_space(store: HistoryStore, name: str) -> None:
+def _check_space(store: HistoryStore, name: str, space: gym.Space) -> None:
     """Raises Fault where a value is not of its space."""
-    provenance = store.provenance
-    space = space_from_dict(provenance.action_space if name == "actions" else provenance.observation_space)
     take, width = gate(space), max(1, int(np.prod(space.shape)))
     for history, flat in _shards_of(store.columns[name]):
         for first in range(0, len(flat) // width, ROWS):

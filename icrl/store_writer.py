@@ -18,6 +18,7 @@ from icrl.digests import HashingFile, digest_of, read_digest
 from icrl.files import json_text, remove, whole_file, write_json
 from icrl.folders import INFO_FILE, STATE_FILE
 from icrl.provenance import PROVENANCE_FILE, TASKS_FILE
+from icrl.spaces import split
 from icrl.spill import SpilledColumn
 from icrl.store_files import feature
 from icrl.success import SUCCESS
@@ -176,19 +177,22 @@ def _record_batch(columns: HistoryColumns, spilled: dict[int, SpilledColumn]) ->
     arrays = {
         "task_id": pa.array(columns.task_id, pa.int64()),
         "learner_seed": pa.array(columns.learner_seed, pa.int64()),
-        "observations": lists(columns.observations, offsets),
-        "actions": lists(columns.actions, offsets),
+        **{name: lists(part, offsets) for name, part in split("observations", columns.observations).items()},
+        **{name: lists(part, offsets) for name, part in split("actions", columns.actions).items()},
         "rewards": lists(columns.rewards, offsets),
         "terminated": lists(columns.terminated, offsets),
         "truncated": lists(columns.truncated, offsets),
         "episode": lists(columns.episode, offsets),
         "step_in_episode": lists(columns.step_in_episode, offsets),
-        "final_observations": lists(columns.final_observations, final_offsets),
+        **{
+            name: lists(part, final_offsets)
+            for name, part in split("final_observations", columns.final_observations).items()
+        },
     }
     if columns.success is not None:
         arrays[SUCCESS] = lists(columns.success, final_offsets)
     for name, values in columns.extras.items():
-        arrays[name] = lists(values, offsets)
+        arrays |= {path: lists(part, offsets) for path, part in split(name, values).items()}
     return pa.RecordBatch.from_arrays(list(arrays.values()), names=list(arrays))
 
 

@@ -13,7 +13,7 @@ from icrl.envs.kit.stepping import Step
 from icrl.errors import FamilyError
 from icrl.history import LearningHistory
 from icrl.rows import Kind, Rows
-from icrl.spaces import WrongValue, gate, storage_dtype
+from icrl.spaces import WrongValue, gate, leaves, row_shape, storage_dtype
 from icrl.spill import Spill
 from icrl.store_writer import HistoryColumns
 from icrl.tasks import Task, TaskFamily
@@ -54,7 +54,7 @@ class Tape:
         self.lanes = lanes
         self._family, self._tasks = family, tasks
         observation, action = (
-            (storage_dtype(s), s.shape or ()) for s in (family.observation_space, family.action_space)
+            (storage_dtype(s), row_shape(s)) for s in (family.observation_space, family.action_space)
         )
         self._types, self._extras = (observation[0], action[0]), dict(extras or {})
         flag, number = (np.bool_, ()), (np.int32, ())
@@ -163,8 +163,10 @@ def histories(columns: HistoryColumns, tasks: Sequence[Task], learner: str) -> I
 def largest_history(family: TaskFamily, episodes: int) -> tuple[int, int]:
     """Of a history whose episodes all last to the horizon: the numbers of its largest column, and bytes in all."""
     observation, action = family.observation_space, family.action_space
-    numbers, acting = (int(np.prod(space.shape)) for space in (observation, action))
-    width = numbers * storage_dtype(observation).itemsize
+    numbers, acting = (
+        max(int(np.prod(leaf.shape)) for leaf in leaves(space).values()) for space in (observation, action)
+    )
+    width, acted = (int(np.prod(row_shape(space))) * storage_dtype(space).itemsize for space in (observation, action))
     # Reward 4, terminated 1, truncated 1, episode 4, step in episode 4; a final observation each episode.
-    per_step = width + acting * storage_dtype(action).itemsize + 14
+    per_step = width + acted + 14
     return episodes * family.horizon * max(numbers, acting, 1), episodes * (family.horizon * per_step + width)

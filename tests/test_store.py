@@ -10,10 +10,12 @@ from icrl.data_gen.generate import generate
 from icrl.data_gen.record import record_histories
 from icrl.errors import DatasetError
 from icrl.provenance import Provenance, write_provenance
-from icrl.spaces import space_to_dict, storage_dtype
+from icrl.spaces import gate, map_leaves, space_to_dict, storage_dtype
 from icrl.store import HistoryStore
+from icrl.store_check import check_store
 from icrl.store_writer import HistoryColumns, list_shards, shard_name, write_shard
 from icrl.tasks import Split, Task
+from tests.drawn_spaces import batch, drawn_spaces, same, samples
 
 SMALL = {"histories_per_task": 1, "episodes": 6, "keep_every": 2, "histories_per_shard": 20, "workers": 1}
 
@@ -62,6 +64,54 @@ def test_the_folder_is_a_hugging_face_dataset(folder):
     assert rows.features["observations"].feature.dtype == "uint8"
 
 
+def _written(folder, columns: HistoryColumns, observation_space: gym.Space, action_space: gym.Space) -> HistoryStore:
+    tasks = tuple(Task(number, {"number": number}) for number in range(3))
+    spaces = {"observation_space": space_to_dict(observation_space), "action_space": space_to_dict(action_space)}
+    provenance = Provenance(
+        "any", 1, {}, 2, **spaces, split_seed=0, recorded_split="train", learner="any", learner_options={},
+        histories_per_task=1, episodes=3, keep_every=1, seed=0,
+    )  # fmt: skip
+    write_provenance(folder, provenance, Split(0, tasks, (), ()))
+    write_shard(folder / shard_name(0, 1), columns)
+    list_shards(folder, 1)
+    return HistoryStore.open(folder)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_trees_and_all_kinds_come_back_as_they_were_written(seed, tmp_path):
+    """Kills: a column of a part with the rows of another; a part that is lost, or of another type; a value that the
+    store's type does not hold."""
+    observation, action = drawn_spaces(seed, 1)[-seed - 1], drawn_spaces(100 + seed, 1, bounded=True)[seed % 10]
+    seen, played, last = (batch(s, samples(s, n)) for s, n in ((observation, 10), (action, 10), (observation, 5)))
+
+    def rows(space: gym.Space, values) -> np.ndarray:
+        return gate(space)(values).astype(storage_dtype(space))
+
+    columns = HistoryColumns(
+        task_id=np.array([0, 1, 2]),
+        learner_seed=np.array([5, 6, 7]),
+        lengths=np.array([4, 0, 6]),
+        num_final=np.array([2, 0, 3]),
+        observations=rows(observation, seen),
+        actions=rows(action, played),
+        rewards=np.zeros(10, np.float32),
+        terminated=np.array([0, 1] * 5, bool),
+        truncated=np.zeros(10, bool),
+        episode=np.array([0, 0, 1, 1, 0, 0, 1, 1, 2, 2], np.int32),
+        step_in_episode=np.tile([0, 1], 5).astype(np.int32),
+        final_observations=rows(observation, last),
+    )
+    store = _written(tmp_path, columns, observation, action)
+    check_store(store)
+    for index, part, finals in ((0, slice(0, 4), slice(0, 2)), (2, slice(4, 10), slice(2, 5))):
+        history = store.history(index)
+        assert same(observation, history.observations, map_leaves(lambda values, part=part: values[part], seen))
+        assert same(action, history.actions, map_leaves(lambda values, part=part: values[part], played))
+        expected = map_leaves(lambda values, finals=finals: values[finals], last)
+        assert same(observation, history.final_observations, expected)
+        assert history.observations.dtype == storage_dtype(observation)
+
+
 @pytest.mark.parametrize(
     ("space", "dtype"),
     [
@@ -94,16 +144,7 @@ def test_every_space_comes_back_as_it_was_written(space, dtype, tmp_path):
         step_in_episode=np.tile([0, 1], 5).astype(np.int32),
         final_observations=observations(5),
     )
-    tasks = tuple(Task(number, {"number": number}) for number in range(3))
-    spaces = {"observation_space": space_to_dict(space), "action_space": space_to_dict(gym.spaces.Discrete(10))}
-    provenance = Provenance(
-        "any", 1, {}, 2, **spaces, split_seed=0, recorded_split="train", learner="any", learner_options={},
-        histories_per_task=1, episodes=3, keep_every=1, seed=0,
-    )  # fmt: skip
-    write_provenance(tmp_path, provenance, Split(0, tasks, (), ()))
-    write_shard(tmp_path / shard_name(0, 1), columns)
-    list_shards(tmp_path, 1)
-    store = HistoryStore.open(tmp_path)
+    store = _written(tmp_path, columns, space, gym.spaces.Discrete(10))
     assert store.lengths.tolist() == [4, 0, 6]
     for index, rows, finals in (
         (0, slice(0, 4), slice(0, 2)),

@@ -14,7 +14,7 @@ from icrl.envs.grids.dark_room import DarkRoomEnv
 from icrl.envs.kit.gymnasium_family import GymnasiumFamily
 from icrl.envs.kit.parametric import Parameter
 from icrl.envs.kit.pool import PooledEnv
-from icrl.errors import FamilyError, UsageError
+from icrl.errors import FamilyError
 from icrl.narrowing import ACTIONS, Narrowing
 from icrl.store import HistoryStore
 
@@ -96,10 +96,6 @@ def test_what_is_outside_its_space_is_refused_also_in_a_part(name, nested):
         "Tuple": lambda: S.Tuple((other, space)),
         "deep": lambda: S.Dict(a=S.Tuple((space, S.Discrete(2))), b=S.Discrete(2)),
     }[nested]()
-    if nested == "alone" and name in ("binary", "start"):
-        with pytest.raises(UsageError, match="not supported"):
-            recorded(whole, right)
-        return
     history = recorded(whole, [wrap(value) for value in right])
     if nested == "alone":
         shown = np.array([right[t % len(right)] for t in range(6)])
@@ -259,7 +255,7 @@ def test_nothing_is_left_of_a_dataset_that_is_refused(tmp_path, monkeypatch, cap
     sizes = ["--family_options.train", "8", "--family_options.validation", "1", "--family_options.test", "2"]
     assert cli.main([*make, *sizes, "--workers", str(workers), "--histories_per_shard", "2"]) == 1
     last = capsys.readouterr().err.splitlines()[-1]
-    assert re.search(r"walk, task \d+ .*with 300, not of Box\(4, 4, 3\) of uint8: expected 0 to 255", last)
+    assert re.search(r"walk, task \d+ .*with 300, not of Image\(4, 4, 3\): expected 0 to 255", last)
     assert not (tmp_path / "data").exists()
 
 

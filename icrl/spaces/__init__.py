@@ -1,7 +1,8 @@
 """The spaces the framework speaks: how they are written down, stored, read by models, checked, and put in words.
 
-Observations are Discrete, MultiDiscrete or Box; actions are Discrete or Box. A grid position is a MultiDiscrete of two
-coordinates, never a cell number: a model that embeds coordinates apart generalises to cells it was not trained on.
+All that is known of a kind of space is in its codec, and nothing outside asks which kind a space is. A grid position
+is a MultiDiscrete of two coordinates, never a cell number: a model that embeds coordinates apart generalises to cells
+it was not trained on.
 """
 
 from typing import Any
@@ -13,92 +14,161 @@ from numpy.typing import NDArray
 from icrl.errors import UsageError
 from icrl.spaces.actions import BoxActions
 from icrl.spaces.box import BoxCodec, bounds_of
-from icrl.spaces.codec import Codec, Take, WrongValue, as_array, in_short
-from icrl.spaces.countable import DiscreteCodec, MultiDiscreteCodec
+from icrl.spaces.codec import CODECS, Codec, Play, Take, WrongValue, as_array, codec_of, in_short, kind_of, register
+from icrl.spaces.countable import DiscreteCodec, MultiBinaryCodec, MultiDiscreteCodec
+from icrl.spaces.image import ImageCodec
+from icrl.spaces.trees import DictCodec, TupleCodec, described, join_parts, joined, leaves, map_leaves, named, split
 
 __all__ = [
-    "BoxActions", "WrongValue", "alike", "as_array", "bounds_of", "check_action_space", "describe_space", "gate",
-    "in_short", "memory_dtype", "no_action", "space_from_dict", "space_to_dict", "storage_dtype",
+    "BoxActions", "Codec", "WrongValue", "alike", "as_array", "bounded", "bounds_of", "cell_numbers",
+    "check_action_space", "codec_of", "continuous", "describe_space", "described", "empty", "gate", "in_short",
+    "join", "join_parts", "joined", "kind_of", "leaves", "map_leaves", "memory_dtype", "named", "no_action",
+    "num_cells", "num_uniforms", "player", "random", "register", "row_shape", "sample", "space_from_dict",
+    "space_to_dict", "split", "storage_dtype", "value_dtype", "where", "zero_action",
 ]  # fmt: skip
 
-CODECS: dict[str, Codec] = {codec.kind: codec for codec in (DiscreteCodec(), MultiDiscreteCodec(), BoxCodec())}
-
-
-def _codec(space: gym.Space) -> Codec:
-    for codec in CODECS.values():
-        if codec.speaks(space):
-            return codec
-    raise UsageError(
-        f"space {in_short(space)} is not supported: expected Discrete or MultiDiscrete of one dimension, starting at "
-        "0, or a Box of integers or floats of at most 64 bits; give the environment a wrapper that makes it such a one"
-    )
+register(
+    DiscreteCodec(), MultiDiscreteCodec(), MultiBinaryCodec(), ImageCodec(), BoxCodec(), DictCodec(), TupleCodec()
+)  # fmt: skip
 
 
 def space_to_dict(space: gym.Space) -> dict[str, Any]:
     """A JSON-able description of `space`; raises UsageError for a kind that is not supported."""
-    codec = _codec(space)
+    codec = codec_of(space)
     return {"kind": codec.kind, **codec.to_dict(space)}
 
 
 def space_from_dict(description: dict[str, Any]) -> gym.Space:
     """The inverse of `space_to_dict`; raises UsageError for what is no description."""
     try:
-        return CODECS[description["kind"]].from_dict(description)
-    except (KeyError, TypeError, ValueError, OverflowError, AssertionError) as error:
+        return kind_of(description).from_dict(description)
+    except (KeyError, TypeError, ValueError, OverflowError, AssertionError, AttributeError) as error:
         raise UsageError(f"not the description of a space: {in_short(description)} ({in_short(error)})") from None
 
 
 def alike(stored: dict[str, Any], now: dict[str, Any]) -> bool:
-    """Whether two descriptions are of one space, the first of which may be older: a Box was float32 throughout then,
-    with each bound written by itself."""
-    then, at_hand = space_to_dict(space_from_dict(stored)), space_from_dict(now)
-    if isinstance(at_hand, gym.spaces.Box) and "dtype" in now and "dtype" not in stored:
-        with np.errstate(over="ignore"):
-            low, high = at_hand.low.astype(np.float32), at_hand.high.astype(np.float32)
-        at_hand = gym.spaces.Box(low, high, dtype=np.float32)
-    return then == space_to_dict(at_hand)
+    """Whether two descriptions are of one space, the first of which an earlier release may have written."""
+    then, at_hand = space_from_dict(stored), space_from_dict(now)
+    return space_to_dict(then) == space_to_dict(codec_of(at_hand).as_once(at_hand, stored))
+
+
+def row_shape(space: gym.Space) -> tuple[int, ...]:
+    """Of one value in a batch `(N, *row_shape)`: of a tree (), since its batches are structured arrays."""
+    return codec_of(space).row_shape(space)
+
+
+def value_dtype(space: gym.Space) -> np.dtype:
+    """What environments show and take: a Box's own type, int64, int8 for a MultiBinary; of a tree these by part."""
+    return codec_of(space).value_dtype(space)
 
 
 def storage_dtype(space: gym.Space) -> np.dtype:
     """What the store writes: a Box's own type, the smallest that holds the values of the others."""
-    return _codec(space).storage_dtype(space)
+    return codec_of(space).storage_dtype(space)
 
 
 def memory_dtype(space: gym.Space) -> np.dtype:
-    """What models read: float32, float64, uint8 or int64 for a Box, int64 for the others."""
-    return _codec(space).memory_dtype(space)
+    """What models read: float32, float64, uint8 or int64 for a Box, uint8 for bits, int64 for the others."""
+    return codec_of(space).memory_dtype(space)
+
+
+def empty(space: gym.Space, shape: tuple[int, ...], memory: bool = True) -> NDArray:
+    """Zeros for values of the space, `(*shape, *row_shape)`, of the type of memory or of the values themselves."""
+    dtype = memory_dtype(space) if memory else value_dtype(space)
+    return np.zeros(shape + row_shape(space), dtype)
+
+
+def join(name: str, columns: dict[str, NDArray], space: gym.Space) -> NDArray:
+    """Columns of the store, `name` or `name.part`, as one array of the values of a space, of the store's type."""
+    return joined(name, columns, storage_dtype(space))
 
 
 def no_action(space: gym.Space) -> NDArray:
-    """What stands for the action before the first: the number of actions of a Discrete space, zeros of a Box."""
-    return _codec(space).no_action(space)
+    """What stands for the action before the first: one more than the last of integers, zeros of a Box."""
+    return codec_of(space).no_action(space)
+
+
+def num_uniforms(space: gym.Space) -> int:
+    """How many random numbers a random value takes: one for each of its numbers."""
+    return codec_of(space).num_uniforms(space)
+
+
+def random(space: gym.Space, uniforms_NU: NDArray[np.float64], valid_N: NDArray[np.int64] | None = None) -> NDArray:
+    """N values that are all equally likely.
+
+    Args:
+        uniforms_NU: on [0, 1), `num_uniforms` of each.
+        valid_N: only the first so many of the values of each lane; of spaces whose values are integers.
+    """
+    if valid_N is not None and (choices := codec_of(space).choices(space)):
+        return choices.start + (uniforms_NU[:, 0] * valid_N).astype(np.int64)
+    return codec_of(space).random(space, uniforms_NU)
+
+
+def player(space: gym.Space) -> Play:
+    """A function of actions and their number of lanes, that gives what is played: of a Box as its type and within its
+    bounds. It raises ValueError for what is no action."""
+    return codec_of(space).player(space)
+
+
+def sample(space: gym.Space, row: Any) -> Any:
+    """One row of a batch as gymnasium's environments take it: an int, an array, a dict or a tuple."""
+    return codec_of(space).sample(space, row)
+
+
+def zero_action(space: gym.Space) -> NDArray | None:
+    """The action 0, or the nearest that there is; None where no action is like it."""
+    return codec_of(space).zero(space)
+
+
+def bounded(space: gym.Space) -> bool:
+    """Whether there is a uniform random value."""
+    return codec_of(space).bounded(space)
+
+
+def continuous(space: gym.Space) -> bool:
+    """Whether its values are numbers on a line, two of which can be mixed."""
+    return codec_of(space).continuous(space)
+
+
+def num_cells(space: gym.Space) -> float:
+    """How many values there are; infinite where they cannot be counted."""
+    return codec_of(space).cells(space)
+
+
+def cell_numbers(space: gym.Space, values: NDArray) -> NDArray[np.int64]:
+    """The number of each value among all, from 0; of spaces that can be counted."""
+    return codec_of(space).cell(space, values)
+
+
+def where(mask_N: NDArray[np.bool_], some: NDArray, others: NDArray) -> NDArray:
+    """Rows of `some` where the mask is true, else of `others`: `(N, …)`."""
+    return np.where(mask_N.reshape(-1, *(1,) * (some.ndim - 1)), some, others)
 
 
 def describe_space(description: dict[str, Any]) -> str:
-    """A short form for tables and messages: `Discrete(5)`, `MultiDiscrete(9, 9)`, `Box(4)`, `Box(8, 8) of uint8`."""
+    """A short form for tables and messages: `Discrete(5)`, `MultiDiscrete(9, 9)`, `Box(4)`, `Image(8, 8)`."""
     codec = CODECS.get(description.get("kind", ""))
     return codec.words(description) if codec else str(description)
 
 
 def gate(space: gym.Space) -> Take:
-    """A function that takes batches `(N, *shape)` of values of the space and gives them as an array of its dtype.
+    """A function that takes batches `(N, *row_shape)` of values of the space and gives them as an array of its type.
+
+    Values of a tree may come as a mapping (of a Tuple also as a sequence) of batches of its parts.
 
     It raises WrongValue, which says which row is not of the space, and which of its numbers. Numbers of a Box are
     compared after they are rounded to its type; infinities and NaN are of no space.
     """
-    return _codec(space).gate(space)
+    return codec_of(space).gate(space)
 
 
 def check_action_space(name: str, space: gym.Space) -> None:
     """Raises UsageError where the framework cannot act in the space: `name` is the family's."""
-    if not isinstance(space, gym.spaces.Discrete | gym.spaces.Box):
-        raise UsageError(
-            f"{name} has the action space {in_short(space)}: expected Discrete or Box; wrap the environment in "
-            "make_env"
-        )
-    _codec(space)
-    if isinstance(space, gym.spaces.Box) and not space.is_bounded("both"):
-        raise UsageError(
-            f"{name} has the action space {in_short(space)}, not bounded on both sides, so that there is no "
-            "uniform random policy: give it bounds in make_env, with gymnasium.wrappers.TransformAction for instance"
-        )
+    for path, leaf in leaves(space).items():
+        if not codec_of(leaf).bounded(leaf):
+            raise UsageError(
+                f"{name} has the action space {in_short(leaf)}{f' at {path}' if path else ''}, not bounded on both "
+                "sides, so that there is no uniform random policy: give it bounds in make_env, with "
+                "gymnasium.wrappers.TransformAction for instance"
+            )

@@ -6,7 +6,8 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from icrl.spaces.codec import Codec, Take, WrongValue, as_batch, in_short
+from icrl.spaces.actions import BoxActions
+from icrl.spaces.codec import Codec, Play, Take, WrongValue, as_array, as_batch, in_short
 
 DTYPES = ("float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
 LARGEST = np.iinfo(np.int64).max
@@ -22,14 +23,15 @@ class BoxCodec(Codec):
     kind = "box"
 
     def speaks(self, space: gym.Space) -> bool:
-        # Models read integers as int64.
+        # Models read integers as int64. Booleans are bytes.
         return (
             isinstance(space, gym.spaces.Box)
-            and space.dtype.name in DTYPES
+            and (space.dtype.name in DTYPES or space.dtype == bool)
             and (space.dtype != np.uint64 or int(np.max(space.high, initial=0)) <= LARGEST)
         )
 
     def to_dict(self, space: gym.spaces.Box) -> dict[str, Any]:
+        space = _of_numbers(space)
         described = {"shape": list(space.shape), "low": _written(space.low), "high": _written(space.high)}
         return described if space.dtype == np.float32 else {**described, "dtype": space.dtype.name}
 
@@ -44,14 +46,37 @@ class BoxCodec(Codec):
         )
         return gym.spaces.Box(low, high, dtype=np.dtype(dtype).type)
 
+    def as_once(self, space: gym.spaces.Box, description: dict[str, Any]) -> gym.Space:
+        """A Box was float32 throughout once, with each bound written by itself."""
+        if description["kind"] != BoxCodec.kind or "dtype" in description:
+            return space
+        with np.errstate(over="ignore"):
+            low, high = space.low.astype(np.float32), space.high.astype(np.float32)
+        return gym.spaces.Box(low, high, dtype=np.float32)
+
+    def value_dtype(self, space: gym.spaces.Box) -> np.dtype:
+        return _of_numbers(space).dtype
+
     def storage_dtype(self, space: gym.spaces.Box) -> np.dtype:
         # Arrow's half floats are not read without a copy.
-        return np.dtype(np.float32) if space.dtype == np.float16 else space.dtype
+        return np.dtype(np.float32) if space.dtype == np.float16 else self.value_dtype(space)
 
     def memory_dtype(self, space: gym.spaces.Box) -> np.dtype:
-        if space.dtype.kind == "f":
-            return self.storage_dtype(space)
-        return space.dtype if space.dtype == np.uint8 else np.dtype(np.int64)
+        dtype = self.storage_dtype(space)
+        return dtype if dtype.kind == "f" or dtype == np.uint8 else np.dtype(np.int64)
+
+    def continuous(self, space: gym.spaces.Box) -> bool:
+        return True
+
+    def bounds(self, description: dict[str, Any]) -> tuple[list[float | None], list[float | None]]:
+        return bounds_of(description)
+
+    def share_a_scale(self, description: dict[str, Any]) -> bool:
+        """Bytes in two dimensions or more are a picture."""
+        return description.get("dtype") == "uint8" and len(description["shape"]) >= 2
+
+    def cells(self, space: gym.spaces.Box) -> float:
+        return np.inf
 
     def no_action(self, space: gym.spaces.Box) -> NDArray:
         """Zeros."""
@@ -61,7 +86,50 @@ class BoxCodec(Codec):
         dtype = f" of {description['dtype']}" if "dtype" in description else ""
         return f"Box({', '.join(map(str, description['shape']))}){dtype}"
 
+    def bounded(self, space: gym.spaces.Box) -> bool:
+        return bool(space.is_bounded("both"))
+
+    def num_uniforms(self, space: gym.spaces.Box) -> int:
+        return int(space.low.size)
+
+    def random(self, space: gym.spaces.Box, uniforms_NU: NDArray[np.float64]) -> NDArray:
+        """A side without a bound is taken to be that of -1 to 1."""
+        shares = uniforms_NU.reshape(-1, *space.shape)
+        if self.bounded(space):
+            return BoxActions(_of_numbers(space)).random(shares)
+        return np.clip(2 * shares - 1, space.low, space.high).astype(space.dtype)
+
+    def nearest(self, space: gym.spaces.Box, values: NDArray) -> NDArray:
+        return BoxActions(_of_numbers(space)).within(values)
+
+    def player(self, space: gym.spaces.Box) -> Play:
+        within, shape = BoxActions(_of_numbers(space)).within, space.shape
+
+        def play(actions: Any, num_envs: int) -> NDArray:
+            actions = as_array(actions)
+            if actions.shape != (num_envs, *shape) or actions.dtype.kind not in "fiu":
+                raise ValueError(
+                    f"actions have shape {actions.shape} and type {actions.dtype}: "
+                    f"expected numbers of shape {(num_envs, *shape)}"
+                )
+            if np.count_nonzero(np.isfinite(actions)) != actions.size:
+                lane = int(np.argmin(np.isfinite(actions).reshape(num_envs, -1).all(axis=1)))
+                raise ValueError(
+                    f"the action {in_short(actions[lane])} of lane {lane} is not finite: expected numbers"
+                )
+            return within(actions)
+
+        return play
+
+    def zero(self, space: gym.spaces.Box) -> NDArray:
+        space = _of_numbers(space)
+        return BoxActions(space).within(np.zeros((1, *space.shape), space.dtype))[0]
+
+    def wrong_batches(self, space: gym.spaces.Box) -> list[Any]:
+        return [np.full((2, *space.shape), np.nan), np.zeros((3, *space.shape))]
+
     def gate(self, space: gym.spaces.Box) -> Take:
+        space = _of_numbers(space)
         words, shape = self.words(self.to_dict(space)), space.shape
         dtype, low, high = space.dtype, space.low, space.high
         floats, open_ = dtype.kind == "f", False
@@ -101,6 +169,11 @@ class BoxCodec(Codec):
             return values
 
         return take
+
+
+def _of_numbers(space: gym.spaces.Box) -> gym.spaces.Box:
+    """The space itself, or where it is of booleans the same in bytes."""
+    return gym.spaces.Box(0, 1, space.shape, np.uint8) if space.dtype == bool else space
 
 
 def _outside(given: NDArray, values: NDArray, low: NDArray, high: NDArray, words: str) -> WrongValue:
