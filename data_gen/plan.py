@@ -32,7 +32,7 @@ from icrl.tape import largest_history
 from icrl.tasks import Split, Task, TaskFamily
 
 if TYPE_CHECKING:
-    from icrl.data_gen.generate import GenerateConfig
+    from icrl.data_gen.config import GenerateConfig
 
 SHARD_BYTES = 1 << 30
 """A shard has fewer histories than asked for where they could take more than this: it is what a kill loses."""

@@ -6,9 +6,9 @@ that held-out tasks stay held out whatever a later version of a family would dra
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from icrl.digests import check_digests, read_digests
 from icrl.errors import CheckpointError, DatasetError, IcrlError, UsageError
@@ -17,9 +17,6 @@ from icrl.folders import MODEL_FOLDER
 from icrl.schema import Fault, anything, fields_of, integer, list_of, map_of, optional, read_json, shown, text
 from icrl.spaces import space_from_dict
 from icrl.tasks import SPLIT_NAMES, Split, Task
-
-if TYPE_CHECKING:
-    from icrl.tasks import TaskFamily
 
 FORMAT = 1
 PROVENANCE_FILE = "provenance.json"
@@ -74,23 +71,6 @@ class Provenance:
         """What tells one recording from another: not where the family's code lies, nor what is known of it besides."""
         values = {key: value for key, value in asdict(self).items() if key not in OPTIONAL}
         return json.loads(json.dumps({**values, "family": class_of(self.family)}))
-
-    def make_family(
-        self, *, trust_code: bool = False, family: str | None = None, accept_changed_family: bool = False
-    ) -> "TaskFamily":
-        """The family, found from the working directory; `icrl.stored_family` also looks beside the data, and compares
-        what the family does.
-
-        Args:
-            trust_code: run the code that came with the data, where the family is named by a place.
-            family: where it is, if elsewhere.
-            accept_changed_family: go on with one that is not what it was.
-        """
-        from icrl.stored_family import Consent, stored_family
-
-        bare = replace(self, behaviour=None, family_from=None)
-        consent = Consent(trust_code, family, accept_changed_family)
-        return stored_family(Path(), bare, Split(self.split_seed, (), (), ()), consent).family
 
 
 def class_of(family: str) -> str:

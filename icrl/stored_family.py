@@ -111,6 +111,24 @@ def stored_family(folder: Path, provenance: Provenance, split: Split, consent: C
     return StoredFamily(family, name, root, changed)
 
 
+def family_of(
+    provenance: Provenance, *, trust_code: bool = False, family: str | None = None, accept_changed_family: bool = False
+) -> TaskFamily:
+    """The family of a provenance, found from the working directory, whatever it does now.
+
+    Args:
+        trust_code: run the code that came with the data, where the family is named by a place.
+        family: where it is, if elsewhere.
+        accept_changed_family: go on with one whose spaces, horizon or options are not what they were.
+
+    Raises:
+        As `stored_family`, which also looks beside the data, and compares what the family does.
+    """
+    bare = replace(provenance, behaviour=None, family_from=None)
+    consent = Consent(trust_code, family, accept_changed_family)
+    return stored_family(Path(), bare, Split(provenance.split_seed, (), (), ()), consent).family
+
+
 def _check_parameters(folder: Path, family: TaskFamily, split: Split) -> None:
     """Raises DatasetError where stored tasks are those of another family: they cannot even be stepped."""
     stored, drawn = ({key for task in of.train[:1] for key in task.params} for of in (split, family.split(split.seed)))

@@ -3,7 +3,7 @@
 import numpy as np
 
 import icrl
-from icrl.data_gen.generate import GenerateConfig
+from icrl.data_gen.config import GenerateConfig
 from icrl.envs import make_family
 
 SMALL = {"train": 4, "validation": 1, "test": 3}

@@ -19,6 +19,7 @@ from icrl.models.config import InContextConfig
 from icrl.models.options import ModelOptions
 from icrl.models.transformer import InContextTransformer
 from icrl.provenance import Provenance, read_provenance, read_split, write_provenance
+from icrl.stored_family import family_of
 
 ROOM = {
     "family": "dark-room", "family_options": {"size": 4, "horizon": 6, "validation": 2, "test": 3},
@@ -88,7 +89,7 @@ def test_files_and_numbers(room, tmp_path, capsys):
         assert summary[kind]["zero_shot"]["mean"] == pytest.approx(first[column].mean())
         assert summary[kind]["last5"]["mean"] == pytest.approx(last[column].mean())
         assert summary[kind]["auc"]["mean"] == pytest.approx(scores[column].mean())
-    anchors = read_provenance(room[0]).make_family().anchors(tasks)
+    anchors = family_of(read_provenance(room[0])).anchors(tasks)
     assert summary["anchors"] == {
         "random": anchors.random.mean(), "optimum": anchors.optimum.mean(), "optimum_is": "optimum", "measured": False,
     }  # fmt: skip

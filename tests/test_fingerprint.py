@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from icrl.data_gen.generate import GenerateConfig
+from icrl.data_gen.config import GenerateConfig
 from icrl.data_gen.plan import make_plan
 from icrl.envs import FAMILIES, make_family
 from icrl.errors import DatasetError

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from icrl import cli
-from icrl.data_gen.generate import GenerateConfig, generate
+from icrl.data_gen.config import GenerateConfig
+from icrl.data_gen.generate import generate
 from icrl.errors import DatasetError, UsageError
 from icrl.files import commit
 

@@ -12,6 +12,7 @@ from icrl.data_gen.record import record
 from icrl.errors import DatasetError
 from icrl.store import HistoryStore
 from icrl.store_writer import list_shards, write_shard
+from icrl.stored_family import family_of
 
 OPTIONS = {"policy": "optimal", "final_epsilon": 0.0, "final_fraction": 0.5}
 
@@ -63,7 +64,7 @@ def test_one_wrong_value_anywhere_is_found(folder, tmp_path, column, row, value,
     import shutil
 
     path = shutil.copytree(folder, tmp_path / "copy")
-    family = HistoryStore.open(path).provenance.make_family()
+    family = family_of(HistoryStore.open(path).provenance)
     tasks = [family.split(0).train[history % 60] for history in range(1200)]
     columns = record(
         family, tasks, "noise-distillation", OPTIONS, episodes=10, keep_every=1, seed=0, index=range(1200)

@@ -20,6 +20,19 @@ FOLDERS = {
 }
 FLOORS = {"icrl": 1, "icrl.data_gen": 2, "icrl.models": 2, "icrl.eval": 3, "icrl.train": 4}
 LATE = {"torch", "transformers", "accelerate", "deepspeed", "datasets", "wandb", "pandas", "scipy", "matplotlib"}
+EXTRAS = {
+    "gymnasium",
+    "numpy",
+    "mujoco",
+    "metaworld",
+    "minigrid",
+    "xminigrid",
+    "dm_control",
+    "jax",
+    "einops",
+    "rich",
+    "yaml",
+}
 LAZY_ALLOWED = {"icrl/cli.py", "icrl/commands/tasks.py", "icrl/__init__.py"}
 
 
@@ -95,10 +108,62 @@ def test_every_package_is_listed():
     assert listed == present
 
 
+def module_of(path: Path) -> str:
+    """The dotted name of a source file."""
+    folder, *inside = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join([FOLDERS[folder], *inside]).removesuffix(".__init__")
+
+
+def graph() -> dict[str, set[str]]:
+    """The project's modules that each of them imports, in functions and for type checkers too."""
+    paths = {module_of(path): path for path in sources()}
+    found: dict[str, set[str]] = {}
+    for module, path in paths.items():
+        named: set[str] = set()
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                named |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                inside = {f"{node.module}.{alias.name}" for alias in node.names}
+                named |= inside & set(paths) or {node.module or ""}
+        found[module] = (named & set(paths)) - {module}
+    return found
+
+
+def circle(imports_of: dict[str, set[str]]) -> list[str]:
+    """A way from a module back to itself, or nothing."""
+    left = dict(imports_of)
+    while leaves := [module for module, named in left.items() if not named & set(left)]:
+        for module in leaves:
+            del left[module]
+    if not left:
+        return []
+    way = [min(left)]
+    while way[-1] not in way[:-1]:
+        way.append(min(left[way[-1]] & set(left)))
+    return way[way.index(way[-1]) :]
+
+
+def test_no_import_goes_in_a_circle():
+    """Kills: two modules that know each other, be it in a function or for a type checker: neither is read alone."""
+    assert circle({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b", "c", "b"]
+    assert circle({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == []
+    assert circle(graph()) == []
+
+
+def test_rooms_of_families_know_the_kit_alone():
+    """Kills: a kit that knows a kind of family, a room that needs another room's code, names that import families."""
+    for module, named in graph().items():
+        room = module.removeprefix("icrl.envs").split(".")[1:2]
+        if module.startswith("icrl.envs"):
+            rooms = {tuple(other.split(".")[2:3]) for other in named if other.startswith("icrl.envs.")}
+            assert rooms <= {tuple(room), *([("kit",)] if room else [])}, f"{module} imports from {rooms}"
+
+
 def test_no_file_shadows_a_library():
     """Kills: `train/deepspeed.py`, which a script run from that folder would import for the library."""
     names = {path.stem for path in sources()}
-    assert not names & (LATE | set(sys.stdlib_module_names) - {"__main__", "__init__"})
+    assert not names & (LATE | EXTRAS | set(sys.stdlib_module_names) - {"__main__", "__init__"})
 
 
 def test_the_wheel_holds_only_icrl_and_runs_beside_a_users_own_models(tmp_path):

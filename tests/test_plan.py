@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from icrl.config import load_config
-from icrl.data_gen.generate import GenerateConfig, generate
+from icrl.data_gen.config import GenerateConfig
+from icrl.data_gen.generate import generate
 from icrl.data_gen.plan import make_plan
 from icrl.envs import FAMILIES
 from icrl.envs.kit.gymnasium_family import GymnasiumFamily

@@ -9,6 +9,7 @@ from icrl.envs import FAMILIES, make_family
 from icrl.errors import DatasetError
 from icrl.provenance import Provenance, read_provenance, read_split, write_provenance
 from icrl.spaces import space_from_dict, space_to_dict
+from icrl.stored_family import family_of
 
 SMALL = {"key-to-door": 30, "key-to-door-ad-eps": 30, "bernoulli-bandit": 30, "gaussian-bandit": 30}
 
@@ -40,7 +41,7 @@ def test_it_comes_back_as_it_was_written(name, tmp_path):
     write_provenance(tmp_path, provenance, split)
     assert read_provenance(tmp_path) == provenance
     assert read_split(tmp_path) == split
-    again = read_provenance(tmp_path).make_family()
+    again = family_of(read_provenance(tmp_path))
     assert again.options == family.options
     assert again.split(3) == split
     assert space_from_dict(provenance.observation_space) == family.observation_space
@@ -69,4 +70,4 @@ def test_what_cannot_be_trusted_is_refused(tmp_path):
         with pytest.raises(DatasetError, match=r"tasks.parquet is missing or damaged"):
             read_split(tmp_path)
     with pytest.raises(DatasetError, match=r"of dark-room@9, this release defines dark-room@\d+: generate"):
-        replace(provenance_of(family), family_version=9).make_family()
+        family_of(replace(provenance_of(family), family_version=9))

@@ -14,6 +14,7 @@ from icrl.spaces import gate, map_leaves, space_to_dict, storage_dtype
 from icrl.store import HistoryStore
 from icrl.store_check import check_store
 from icrl.store_writer import HistoryColumns, list_shards, shard_name, write_shard
+from icrl.stored_family import family_of
 from icrl.tasks import Split, Task
 from tests.drawn_spaces import batch, drawn_spaces, same, samples
 
@@ -30,7 +31,7 @@ def folder(tmp_path_factory):
 def test_windows_are_the_recorded_rows_without_a_copy(folder):
     """Kills: an offset of one, a window that straddles two histories, a copy per read."""
     store = HistoryStore.open(folder)
-    family, split = store.provenance.make_family(), store.split
+    family, split = family_of(store.provenance), store.split
     whole = record_histories(
         family, split.train, "noise-distillation", store.provenance.learner_options, episodes=6, keep_every=2
     )
@@ -261,4 +262,4 @@ def test_another_version_of_the_family_is_refused(folder, tmp_path):
     (path / "provenance.json").write_text(json.dumps({**values, "family_version": 0}))
     list_shards(path, 3)
     with pytest.raises(DatasetError, match=r"key-to-door-ad-eps@0.*generate the data again"):
-        HistoryStore.open(path).provenance.make_family()
+        family_of(HistoryStore.open(path).provenance)

@@ -13,7 +13,7 @@ from icrl import cli
 from icrl.envs import FAMILIES
 from icrl.errors import ChangedFamily, UntrustedCode
 from icrl.provenance import read_provenance
-from icrl.stored_family import Consent, add_arguments
+from icrl.stored_family import Consent, add_arguments, family_of
 
 WALK = """
 from pathlib import Path
@@ -121,7 +121,7 @@ def test_without_trust_nothing_of_it_runs(given, place, capsys, monkeypatch):
     assert cli.main(["generate", "--config", "bare/config.yaml", "--out", "new"]) == 2
     icrl.load_agent("run")
     icrl.HistoryStore.open("data").history(0)
-    for call in (lambda: icrl.evaluate("run", "e"), lambda: read_provenance(Path("run")).make_family()):
+    for call in (lambda: icrl.evaluate("run", "e"), lambda: family_of(read_provenance(Path("run")))):
         with pytest.raises(UntrustedCode, match="came with the data"):
             call()
     with pytest.raises(UntrustedCode):

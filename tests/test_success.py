@@ -9,7 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from icrl import cli
-from icrl.data_gen.generate import GenerateConfig, generate
+from icrl.data_gen.config import GenerateConfig
+from icrl.data_gen.generate import generate
 from icrl.data_gen.inspect_dataset import inspect
 from icrl.data_gen.record import record_histories
 from icrl.envs import FAMILIES

@@ -165,7 +165,7 @@ def _print_presets() -> None:
 
 def _stages() -> list[tuple[str, type]]:
     """The commands that take a config; imported here because they stand above this floor."""
-    from icrl.data_gen.generate import GenerateConfig
+    from icrl.data_gen.config import GenerateConfig
     from icrl.eval.config import EvaluateConfig
     from icrl.train.config import TrainConfig
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from icrl.envs.classic.family import ClassicControl, ClassicEnv, ClassicExpert, gains
+from icrl.envs.kit.angles import wrapped
 from icrl.envs.kit.parametric import Parameter
 from icrl.tasks import Task
 
@@ -23,11 +24,6 @@ TORQUE_COST, SPEED_COST, REACH, HOLDING = 0.05, 0.02, 4.0, 0.95
 in units of the largest torque, and the share of that torque that it leans on."""
 FEATURES = ("cosine", "sine", "angular_velocity")
 BOUNDS = np.array([1.0, 1.0, LARGEST_SPEED], np.float32)
-
-
-def wrapped(angle: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The same angles from -π to π."""
-    return (angle + np.pi) % (2 * np.pi) - np.pi
 
 
 class Pendulum(ClassicControl):

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from icrl.envs.classic.pendulum import wrapped
+from icrl.envs.kit.angles import wrapped
 from icrl.envs.kit.parametric import ParametricFamily
 from icrl.lanes import PerLane
 from icrl.tasks import Task

@@ -129,7 +129,7 @@ class PassiveTMaze(TaskFamily):
     def draw(self, axes: "Axes", task: Task, history: "LearningHistory") -> None:
         from icrl.envs.grids.t_maze_drawing import draw_t_maze
 
-        draw_t_maze(axes, task.params["length"], task.params["meaning"], history)
+        draw_t_maze(axes, task.params["length"], task.params["meaning"], history, way)
 
 
 class PassiveTMazeEnv(BatchedEnv):
@@ -208,3 +208,14 @@ def meanings(tasks: Sequence[Task]) -> NDArray[np.int64]:
 def lengths(tasks: Sequence[Task]) -> NDArray[np.int64]:
     """Steps from the start to the junction, shape `(N,)`."""
     return np.array([task.params["length"] for task in tasks], np.int64)
+
+
+def way(length: int, actions: Sequence[int]) -> NDArray[np.int64]:
+    """Where an episode's actions lead, shape `(2, steps + 1)`: steps along the corridor, and −1, 0 or 1 across it."""
+    along, across = [0], [0]
+    for action in actions:
+        here = along[-1]
+        turned = here == length and action in (UP, DOWN)
+        along.append(min(max(here + (action == RIGHT) - (action == LEFT), 0), length))
+        across.append((1 if action == UP else -1) if turned else 0)
+    return np.array([along, across])

@@ -1,11 +1,11 @@
 """A small picture of a T-maze: the corridor, its arms, what each cue stands for, and the way the agent took."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
-from icrl.envs.grids.t_maze import DOWN, LEFT, RIGHT, UP
 from icrl.envs.kit.drawing import CELL_COLOURS, EARLY_TO_LATE, GRID, INK, WALL
 
 if TYPE_CHECKING:
@@ -14,7 +14,13 @@ if TYPE_CHECKING:
     from icrl.history import LearningHistory
 
 
-def draw_t_maze(axes: "Axes", length: int, meaning: Sequence[int], history: "LearningHistory") -> None:
+def draw_t_maze(
+    axes: "Axes",
+    length: int,
+    meaning: Sequence[int],
+    history: "LearningHistory",
+    way: Callable[..., NDArray[np.int64]],
+) -> None:
     """Draws the last episode of the history, and above the maze the cues with the arms that they stand for.
 
     Args:
@@ -22,6 +28,7 @@ def draw_t_maze(axes: "Axes", length: int, meaning: Sequence[int], history: "Lea
         length: steps from the start to the junction.
         meaning: of each cue, 1 for the upper arm and 0 for the lower one.
         history: whole episodes.
+        way: where an episode's actions lead, as `t_maze.way`.
     """
     from matplotlib.collections import LineCollection
     from matplotlib.patches import Rectangle
@@ -41,7 +48,7 @@ def draw_t_maze(axes: "Axes", length: int, meaning: Sequence[int], history: "Lea
             Rectangle((length * width - 0.5, arm - height / 2), 1, height - 0.12, facecolor=colour, edgecolor=WALL)
         )
     axes.add_patch(Rectangle((-width / 2, -0.5), (length + 1) * width, 1, fill=False, edgecolor=WALL))
-    points = np.array(_way(length, history.actions[first : ends[-1]].tolist())) * [[width], [height]]
+    points = way(length, history.actions[first : ends[-1]].tolist()) * [[width], [height]]
     points = (points + np.linspace(-0.16, 0.16, points.shape[1])).T
     segments = np.stack((points[:-1], points[1:]), axis=1)
     lines = LineCollection(segments, cmap=EARLY_TO_LATE, linewidths=1.6, capstyle="round", zorder=3)
@@ -64,14 +71,3 @@ def draw_t_maze(axes: "Axes", length: int, meaning: Sequence[int], history: "Lea
     for spine in axes.spines.values():
         spine.set_visible(False)
     axes.set_xlabel(f"return {history.rewards.sum() / max(1, len(ends)):.4g}", fontsize=8, color=INK)
-
-
-def _way(length: int, actions: Sequence[int]) -> tuple[list[int], list[int]]:
-    """Where an episode's actions lead: steps along the corridor, and −1, 0 or 1 across it."""
-    along, across = [0], [0]
-    for action in actions:
-        here = along[-1]
-        turned = here == length and action in (UP, DOWN)
-        along.append(min(max(here + (action == RIGHT) - (action == LEFT), 0), length))
-        across.append((1 if action == UP else -1) if turned else 0)
-    return along, across

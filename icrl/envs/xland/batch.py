@@ -6,9 +6,9 @@ batch. What differs in shape (rooms of another size, longer lists of rules) is s
 Legend of the shape suffixes: N lanes, L some of them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache, partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,10 +25,7 @@ from xminigrid.types import AgentState, RuleSet
 from icrl.envs.kit.base import BatchedEnv
 from icrl.envs.xland.rules import KINDS, apply_rules
 from icrl.envs.xland.rulesets import RULE_LENGTH
-from icrl.tasks import Task
-
-if TYPE_CHECKING:
-    from icrl.envs.xland.family import XLandTrivial
+from icrl.tasks import Task, TaskFamily
 
 VIEW = 5
 """Cells along a side of what the agent sees in front of it."""
@@ -48,16 +45,30 @@ class Room(NamedTuple):
 
 
 class XLandBatch(BatchedEnv):
-    """One room per lane."""
+    """One room per lane.
+
+    Args:
+        family: gives the spaces and the horizon.
+        tasks, seed, index: as in `TaskFamily.make`.
+        capacity: rules and tiles that a task's arrays have room for.
+        one_layout: every episode begins in the same room.
+    """
 
     def __init__(
-        self, family: "XLandTrivial", tasks: Sequence[Task], seed: int, index: Sequence[int] | None = None
+        self,
+        family: TaskFamily,
+        tasks: Sequence[Task],
+        seed: int,
+        index: Sequence[int] | None,
+        *,
+        capacity: Callable[[Task], tuple[int, int]],
+        one_layout: bool,
     ) -> None:
         super().__init__(family.observation_space, family.action_space, len(tasks), family.horizon, seed, index)
-        self._one_layout = "start" not in family.axes
+        self._one_layout = one_layout
         shapes: dict[tuple, list[int]] = {}
         for lane, task in enumerate(tasks):
-            shape = (task.params["rooms"], task.params["size"], *family.capacity(task))
+            shape = (task.params["rooms"], task.params["size"], *capacity(task))
             shapes.setdefault(shape, []).append(lane)
         self._groups = [_Group(np.array(lanes), [tasks[i] for i in lanes], *shape) for shape, lanes in shapes.items()]
         self._group_N, self._place_N = np.zeros(len(tasks), np.int64), np.zeros(len(tasks), np.int64)

@@ -181,7 +181,8 @@ class XLandTrivial(TaskFamily):
         return Task(int(number), {**ruleset, "rooms": self.rooms, "size": size})
 
     def make(self, tasks: Sequence[Task], seed: int, index: Sequence[int] | None = None) -> "XLandBatch":
-        return XLandBatch(self, tasks, seed, index)
+        one_layout = "start" not in self.axes
+        return XLandBatch(self, tasks, seed, index, capacity=self.capacity, one_layout=one_layout)
 
     def capacity(self, task: Task) -> tuple[int, int]:
         """Rules and tiles that the task's arrays have room for: its own, and never those of its neighbours."""
