@@ -30,7 +30,7 @@ test-slow: $(VENV)/.installed-dev .venv-extras/.installed
 # newer ones among their own dependencies.
 test-oldest: .venv-oldest/.installed
 	OMP_NUM_THREADS=1 .venv-oldest/bin/python -m pytest -W ignore::DeprecationWarning $(OLDEST)
-OLDEST := $(addprefix tests/test_,oldest.py main_path.py model_saving.py cache_parity.py store.py config.py windows.py \
+OLDEST := $(addprefix tests/test_,oldest.py main_path.py model_saving.py cache_parity.py backbones.py store.py config.py windows.py \
   parametric.py report.py resolve.py)
 
 lint: $(VENV)/.installed-dev

@@ -14,7 +14,14 @@ def _is_backbone(found: Any) -> bool:
 BACKBONES: PlaceRegistry[type] = PlaceRegistry(
     "backbone",
     group="icrl.backbones",
-    built_in={"": {"transformer": "icrl.models.backbones.transformer:Transformer"}},
+    built_in={
+        "": {
+            "transformer": "icrl.models.backbones.transformer:Transformer",
+            "gru": "icrl.models.backbones.recurrent:GRU",
+            "lstm": "icrl.models.backbones.recurrent:LSTM",
+            "hf": "icrl.models.backbones.hf:HF",
+        }
+    },
     accepts=_is_backbone,
     expected="a subclass of icrl.models.backbones.base.Backbone",
 )

@@ -43,6 +43,10 @@ class State(ABC):
         """Lets go of all lanes but these, places in the present batch that rise; the others go on as before."""
 
     @abstractmethod
+    def clear(self, lanes: NDArray[np.int64]) -> None:
+        """These lanes, places in the present batch, have read nothing from now on."""
+
+    @abstractmethod
     def fork(self, index: NDArray[np.int64]) -> Self:
         """A new state whose lane i is a copy of lane `index[i]`, which may repeat; neither changes the other."""
 

@@ -45,12 +45,21 @@ class HeldState(State):
             self._take(held)
         self._shown = None if len(held) == len(shown) else np.searchsorted(held, shown)
 
+    def clear(self, lanes: NDArray[np.int64]) -> None:
+        with torch.inference_mode():
+            self._clear(np.asarray(lanes) if self._shown is None else self._shown[lanes])
+
     def fork(self, index: NDArray[np.int64]) -> Self:
         new = copy(self)
         new._shown = None
         with torch.inference_mode():
             new._take(np.asarray(index) if self._shown is None else self._shown[index])
         return new
+
+    @property
+    def places(self) -> slice | Tensor:
+        """Of the lanes that are left among those that are held."""
+        return slice(None) if self._shown is None else on(self._shown, self.device)
 
     def spread(self, x_BTD: Tensor) -> Tensor:
         """One row for each lane that is held, of one for each that is left."""
@@ -62,15 +71,21 @@ class HeldState(State):
 
     def shown(self, y_BTD: Tensor) -> Tensor:
         """The rows of the lanes that are left."""
-        return y_BTD if self._shown is None else y_BTD[on(self._shown, self.device)]
+        return y_BTD[self.places] if self._shown is not None else y_BTD
 
     @abstractmethod
     def _take(self, index: NDArray[np.int64]) -> None:
         """Holds copies of these lanes from now on, in attributes set anew: a fork shares the old ones."""
 
+    @abstractmethod
+    def _clear(self, index: NDArray[np.int64]) -> None:
+        """Forgets what these lanes have read."""
+
 
 class TensorState(HeldState):
     """Named tensors whose first dimension is the lane, such as the hidden state of a recurrent backbone.
+
+    In a lane that has read nothing they are zeros.
 
     Args:
         tensors: by name, each `(B, ...)`; read and set them in `state.tensors`.
@@ -84,3 +99,9 @@ class TensorState(HeldState):
         rows = on(index, self.device)
         self.tensors = {name: tensor.index_select(0, rows) for name, tensor in self.tensors.items()}
         self.held_lengths = self.held_lengths[index]
+
+    def _clear(self, index: NDArray[np.int64]) -> None:
+        rows = on(index, self.device)
+        self.tensors = {name: tensor.index_fill(0, rows, 0) for name, tensor in self.tensors.items()}
+        self.held_lengths = self.held_lengths.copy()
+        self.held_lengths[index] = 0

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from icrl.models.backbones.cache import CachedState
+
 _NEVER = torch.iinfo(torch.int64).max
 
 
@@ -22,6 +24,28 @@ class SetMemory:
     """A token read only those before it, so that any first part of the set is a set of its own."""
     keys_BHNE: list[Tensor] = field(default_factory=list)
     values_BHNE: list[Tensor] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, state: CachedState) -> "SetMemory":
+        """What the lanes of a state hold, one set a lane."""
+        lengths_B = torch.from_numpy(state.lengths)
+        longest = int(lengths_B.max())
+        held = (
+            [layer_BHCE[state.places, :, :longest] for layer_BHCE in layers]
+            for layers in (state.keys_BHCE, state.values_BHCE)
+        )
+        return cls(ranks(len(lengths_B), longest, lengths_B, state.device), True, *held)
+
+    def put(self, layer: int, k_BHNE: Tensor, v_BHNE: Tensor) -> None:
+        """Keeps a layer's keys and values; one that is computed again (gradient checkpointing) puts them anew."""
+        self.keys_BHNE[layer : layer + 1] = [k_BHNE]
+        self.values_BHNE[layer : layer + 1] = [v_BHNE]
+
+    def layer(self, layer: int, like_BHTE: Tensor) -> tuple[Tensor, Tensor]:
+        """A layer's keys and values; none, of the shape of those at hand, where nothing was ever read."""
+        if layer >= len(self.keys_BHNE):
+            return like_BHTE[:, :, :0], like_BHTE[:, :, :0]
+        return self.keys_BHNE[layer], self.values_BHNE[layer]
 
     def bias(self, seen_BQ: Tensor | None, dtype: torch.dtype) -> Tensor:
         """`(B, 1, Q, N)`: 0 where a query reads a place, minus infinity elsewhere; Q is 1 where all read alike."""
@@ -54,9 +78,7 @@ class EncodeSet:
 
     def store(self, layer: int, k_BHTE: Tensor, v_BHTE: Tensor) -> None:
         if self.memory is not None:
-            for held, new in ((self.memory.keys_BHNE, k_BHTE), (self.memory.values_BHNE, v_BHTE)):
-                # A block that is computed again (gradient checkpointing) finds its place taken.
-                held[layer : layer + 1] = [new]
+            self.memory.put(layer, k_BHTE, v_BHTE)
 
     def attend(self, layer: int, q_BHTE: Tensor, k_BHTE: Tensor, v_BHTE: Tensor) -> Tensor:
         self.store(layer, k_BHTE, v_BHTE)
@@ -67,17 +89,15 @@ class QuerySet:
     """Queries attend to a set and to themselves."""
 
     def __init__(self, memory: SetMemory, seen_BQ: Tensor | None, dropout: float) -> None:
-        self.memory, self.dropout = memory, dropout
-        dtype = memory.keys_BHNE[0].dtype
-        self.bias = memory.bias(seen_BQ, dtype)
+        self.memory, self.seen_BQ, self.dropout = memory, seen_BQ, dropout
 
     def store(self, layer: int, k_BHTE: Tensor, v_BHTE: Tensor) -> None:
         """A query leaves nothing behind."""
 
     def attend(self, layer: int, q_BHTE: Tensor, k_BHTE: Tensor, v_BHTE: Tensor) -> Tensor:
-        keys_BHNE, values_BHNE = self.memory.keys_BHNE[layer], self.memory.values_BHNE[layer]
+        keys_BHNE, values_BHNE = self.memory.layer(layer, k_BHTE)
         q_BHTE = q_BHTE * q_BHTE.shape[-1] ** -0.5
-        to_set_BHQN = q_BHTE @ keys_BHNE.transpose(2, 3) + self.bias
+        to_set_BHQN = q_BHTE @ keys_BHNE.transpose(2, 3) + self.memory.bias(self.seen_BQ, q_BHTE.dtype)
         to_self_BHQ1 = (q_BHTE * k_BHTE).sum(-1, keepdim=True)
         weights = torch.cat((to_set_BHQN, to_self_BHQ1), dim=-1).softmax(-1)
         weights = F.dropout(weights, self.dropout) if self.dropout else weights

@@ -91,10 +91,7 @@ class Transformer(Backbone):
         return rms_norm(self._blocks(self._drop(x_BTD), self._table(x_BTD, slice(0, T)), memory))
 
     def start(self, lanes: int) -> CachedState:
-        options = self.options
-        return CachedState(
-            lanes, self.context, self.kept, self.width, self._weight, n_layer=options.n_layer, n_head=options.n_head
-        )
+        return CachedState(lanes, self.context, self.kept, self.width, self._weight)
 
     @torch.inference_mode()
     def prefill(self, x_BTD: Tensor, lengths_B: NDArray[np.int64], state: CachedState) -> None:
@@ -133,12 +130,7 @@ class Transformer(Backbone):
         return rms_norm(self._blocks(self._drop(x_BQD), None, QuerySet(memory, seen, self._attention_dropout)))
 
     def memory_of(self, state: CachedState) -> SetMemory:
-        rows = slice(None) if state._shown is None else state._shown
-        lengths_B = torch.from_numpy(state.held_lengths[rows])
-        longest = int(lengths_B.max())
-        rank_BN = ranks(len(lengths_B), longest, lengths_B, state.device)
-        held = ([layer[rows, :, :longest] for layer in layers] for layers in (state.keys_BHCE, state.values_BHCE))
-        return SetMemory(rank_BN, True, *held)
+        return SetMemory.of(state)
 
     def _blocks(self, x_BTD: Tensor, table: Tensor | None, memory: Memory | None) -> Tensor:
         for block in self.blocks:

@@ -97,3 +97,8 @@ class WindowState(HeldState):
     def _take(self, index: NDArray[np.int64]) -> None:
         self.tokens_BCD = self.tokens_BCD.index_select(0, on(index, self.device))
         self.set_lengths(self.held_lengths[index])
+
+    def _clear(self, index: NDArray[np.int64]) -> None:
+        lengths_B = self.held_lengths.copy()
+        lengths_B[index] = 0
+        self.set_lengths(lengths_B)
