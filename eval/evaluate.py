@@ -196,11 +196,10 @@ def _load(run: Path, folder: Path, config: EvaluateConfig, provenance: Provenanc
             f"device {config.device!r} cannot be used ({reason}): expected one like cpu or cuda"
         ) from None
     agent = load_agent(folder, device=config.device, greedy=config.action == "greedy")
-    options = agent.model.config
     for what in ("observation_space", "action_space", "horizon"):
-        if getattr(options, what) != getattr(provenance, what):
+        if getattr(agent.spec, what) != getattr(provenance, what):
             raise CheckpointError(
-                f"the model in {run} has {what} {getattr(options, what)}, its {PROVENANCE_FILE} says "
+                f"the model in {run} has {what} {getattr(agent.spec, what)}, its {PROVENANCE_FILE} says "
                 f"{getattr(provenance, what)}: they are not of one run; restore the folder or train again"
             )
     with (folder / WEIGHTS_FILE).open("rb") as weights:
@@ -208,7 +207,7 @@ def _load(run: Path, folder: Path, config: EvaluateConfig, provenance: Provenanc
     parameters = sum(parameter.numel() for parameter in agent.model.parameters())
     return agent, {
         "parameters": parameters,
-        "context_length": options.context_length,
+        "context_length": agent.model.config.context_length,
         "sha256": digest,
         "step": read_training(folder).get("step"),
     }

@@ -6,8 +6,8 @@ against the dataclass's types, and an unknown key names its nearest neighbour.
 
 import json
 import re
-from argparse import ArgumentError, Namespace
-from collections.abc import Callable, Mapping, Sequence
+from argparse import SUPPRESS, ArgumentError, Namespace
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, fields, is_dataclass
 from importlib import resources
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import yaml
 from jsonargparse import ArgumentParser, set_parsing_settings
 
+from icrl.choices import Choice, choices_of, options_class, pick, registry_of, to_dict
 from icrl.errors import UsageError, did_you_mean
 from icrl.files import write_atomically
 from icrl.spelling import as_spelled
@@ -74,7 +75,13 @@ def parse_command(
 
 def config_to_dict(config: Any) -> dict[str, Any]:
     """The config as plain data, tuples as lists: what YAML and JSON hold."""
-    return json.loads(json.dumps(asdict(config)))
+    values = {f.name: getattr(config, f.name) for f in fields(config)}
+    plain = {key: to_dict(value) if isinstance(value, Choice) else _plain(value) for key, value in values.items()}
+    return json.loads(json.dumps(plain))
+
+
+def _plain(value: Any) -> Any:
+    return asdict(value) if is_dataclass(value) else value
 
 
 def save_config(config: Any, path: Path) -> None:
@@ -146,6 +153,11 @@ def _parse(
     add_arguments: Callable[[ArgumentParser], None] | None,
 ) -> tuple[Namespace, Config]:
     """Puts a file's values in front of the flags, as flags, so that one parser checks both."""
+    choices, values = list(choices_of(config_class)), dict(getattr(config_class, "upgraded", dict)(values))
+    chosen = {}
+    for f in choices:
+        chosen[f.name], options, tokens = pick(f, values.pop(f.name, None), tokens)
+        values |= {f.name: options} if options else {}
     parser = ArgumentParser(prog=prog, description=description, exit_on_error=False, allow_abbrev=False)
     own = {action.dest for action in parser._actions}
     if add_arguments:
@@ -153,7 +165,10 @@ def _parse(
         parser.add_argument("--config", metavar="NAME|FILE", help="a packaged preset's name or a YAML file")
         parser.add_argument("--print_config", action="store_true", help="print the resolved config and stop")
         own = {action.dest for action in parser._actions}
-    parser.add_class_arguments(config_class)
+    parser.add_class_arguments(config_class, skip={f.name for f in choices})
+    for f in choices:
+        parser.add_class_arguments(options_class(f, chosen[f.name]), f.name, sub_configs=False)
+        _say_choices(parser, f.name, chosen[f.name], registry_of(f))
     keys = [action.dest for action in parser._actions if action.dest not in own]
     flags = [option for action in parser._actions for option in action.option_strings]
     from_file = [_token(key, value) for key, value in _flatten(values, keys, origin)]
@@ -174,8 +189,20 @@ def _parse(
         if "are required" in message and not values and any(key in keys for key in missing):
             message += f"; give --config with one of the presets {', '.join(preset_names(config_class))}, or a file"
         raise UsageError(message) from None
-    config = config_class(**{f.name: getattr(instance, f.name) for f in fields(config_class)})
+    given = {f.name: getattr(instance, f.name) for f in fields(config_class) if f.name not in chosen}
+    for f in choices:
+        given[f.name] = Choice(chosen[f.name], getattr(instance, f.name, None) or options_class(f, chosen[f.name])())
+    config = config_class(**given)
     return Namespace(**{dest: getattr(namespace, dest) for dest in own if hasattr(namespace, dest)}), config
+
+
+def _say_choices(parser: ArgumentParser, name: str, chosen: str, choices: Iterable[str]) -> None:
+    """Has the help say what may be chosen; `--name` itself is taken from the line before it is parsed."""
+    for group in parser._action_groups:
+        if getattr(group, "dest", None) == name:
+            group.title = f"--{name} NAME: {', '.join(choices)}, or the place of your own; options of {chosen}"
+            for action in group._group_actions:
+                action.help = SUPPRESS if action.dest == name else action.help
 
 
 def _flatten(values: Mapping[str, Any], keys: list[str], origin: str, prefix: str = ""):

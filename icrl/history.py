@@ -19,6 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from icrl.transitions import DERIVED, NEXT_OBSERVATIONS, RETURN_TO_GO, returns_to_go, successors
+
 
 @dataclass(frozen=True, eq=False)
 class LearningHistory:
@@ -105,6 +107,14 @@ class LearningHistory:
     def dones(self) -> NDArray[np.bool_]:
         """Shape `(T,)`: the episode ended here, for either reason."""
         return self.terminated | self.truncated
+
+    def derived(self, name: str) -> NDArray:
+        """A column that any history has (`icrl.transitions.DERIVED`): shape `(T, …)`."""
+        if name == RETURN_TO_GO:
+            return returns_to_go(self.rewards, self.dones)
+        if name == NEXT_OBSERVATIONS:
+            return successors(self.observations, self.dones, self.final_observations)
+        raise KeyError(f"{name} is not derived: expected one of {', '.join(DERIVED)}")
 
     def episode_returns(self) -> NDArray[np.float64]:
         """Undiscounted return of each finished episode, in order: shape `(E,)`."""

@@ -31,6 +31,7 @@ from icrl.spaces import (
     space_from_dict,
     split,
 )
+from icrl.transitions import EXPERT_ACTIONS, NEXT_OBSERVATIONS, RETURN_TO_GO, Transitions
 
 if TYPE_CHECKING:
     from icrl.store import HistoryStore
@@ -80,6 +81,8 @@ class Scales:
     observations: Maps
     actions: Maps
     rewards: Scale
+    returns: Scale | None = None
+    """Of returns-to-go; None where the model reads none."""
 
     @classmethod
     def none(cls, observation_space: Mapping[str, Any], action_space: Mapping[str, Any]) -> "Scales":
@@ -95,6 +98,8 @@ class Scales:
             UsageError: where `stored` is not what `measure` gives for these spaces.
         """
         columns = _columns(observation_space, action_space)
+        if isinstance(stored, Mapping) and RETURN_TO_GO in stored:
+            columns[RETURN_TO_GO] = None
         if not isinstance(stored, Mapping) or set(stored) != set(columns):
             raise UsageError(
                 f"scales are {in_short(stored)}: expected the scales of {', '.join(columns)}; train again"
@@ -124,7 +129,8 @@ class Scales:
             return replace(found, when_read=False) if late else found
 
         spaces = {"observations": observation_space, "actions": action_space}
-        return cls(**{name: tree(name, space) for name, space in spaces.items()}, rewards=maps["rewards"])
+        return cls(**{name: tree(name, space) for name, space in spaces.items()}, rewards=maps["rewards"],
+                   returns=maps.get(RETURN_TO_GO))
 
     def no_action(self, space: gym.Space) -> NDArray:
         """Among unscaled actions, what stands for the one before the first: of a Box the centre, 0 to the model."""
@@ -151,15 +157,20 @@ class Scales:
 
         return of(self.actions, space)
 
-    def columns(
-        self, observations, actions, rewards, dones, steps, before_actions, before_rewards, before_dones
-    ) -> tuple[NDArray, ...]:
-        """What tokens are built from (`icrl.models.tokens.build_tokens`), its numbers scaled."""
-        return (
-            scaled(self.observations, observations), scaled(self.actions, actions), scaled(self.rewards, rewards),
-            dones, steps,
-            scaled(self.actions, before_actions), scaled(self.rewards, before_rewards), before_dones,
-        )  # fmt: skip
+    def of(self, transitions: Transitions) -> Transitions:
+        """The same transitions with scaled numbers, those of extras that are of the same kind included."""
+        t, before = transitions, transitions.before
+        of_extra = {NEXT_OBSERVATIONS: self.observations, EXPERT_ACTIONS: self.actions, RETURN_TO_GO: self.returns}
+        return replace(
+            t,
+            observations=scaled(self.observations, t.observations),
+            actions=scaled(self.actions, t.actions),
+            rewards=scaled(self.rewards, t.rewards),
+            before=replace(
+                before, actions=scaled(self.actions, before.actions), rewards=scaled(self.rewards, before.rewards)
+            ),
+            extras={name: scaled(of_extra.get(name), values) for name, values in t.extras.items()},
+        )
 
 
 def scaled(maps: Maps, values: NDArray) -> Any:
@@ -169,11 +180,14 @@ def scaled(maps: Maps, values: NDArray) -> Any:
     return maps.apply(values) if isinstance(maps, Scale) and maps.when_read and values.size else values
 
 
-def measure(store: "HistoryStore", histories: Sequence[int] | NDArray[np.int64]) -> dict[str, Any]:
+def measure(
+    store: "HistoryStore", histories: Sequence[int] | NDArray[np.int64], extras: Sequence[str] = ()
+) -> dict[str, Any]:
     """The scales of these histories, as JSON: `{"rewards": {"centre": [0.0], "unit": [1.0]}, …}`.
 
     A column without numbers (a Discrete space) is not in it; of trees each leaf with numbers is, as
-    "observations.position". The numbers of an image count as one column.
+    "observations.position". The numbers of an image count as one column. Where returns-to-go are among the extras
+    that a method reads, their unit is what 99% of them stay within, and the best return of an episode stands beside it.
     """
     columns, spaces = sample(store, histories), store.provenance
     scales = {}
@@ -182,6 +196,12 @@ def measure(store: "HistoryStore", histories: Sequence[int] | NDArray[np.int64])
             columns[name] = columns[name].reshape(-1, 1)
         pairs = [centre_and_unit(column, _whose(name)) for column in columns[name].T]
         scales[name] = {"centre": [centre for centre, _ in pairs], "unit": [unit for _, unit in pairs]}
+    if RETURN_TO_GO in extras:
+        some = [store.history(int(h)) for h in histories[:: -(-len(histories) // _HISTORIES)]]
+        to_go = np.concatenate([history.derived(RETURN_TO_GO) for history in some])
+        first = np.concatenate([history.step_in_episode for history in some]) == 0
+        unit = float(np.quantile(np.abs(to_go), 0.99, method="inverted_cdf"))
+        scales[RETURN_TO_GO] = {"centre": [0.0], "unit": [unit or 1.0], "best": float(to_go[first].max())}
     return scales
 
 

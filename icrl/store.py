@@ -15,6 +15,7 @@ from icrl.schema import Fault
 from icrl.spaces import join, named, space_from_dict, storage_dtype
 from icrl.store_files import PER_HISTORY, check_files, map_shards, read_columns, read_listing
 from icrl.success import SUCCESS
+from icrl.transitions import NEXT_OBSERVATIONS, RETURN_TO_GO, returns_to_go, successors
 
 _TYPES: dict[str, Any] = {
     **dict.fromkeys(PER_HISTORY, np.int64),
@@ -103,6 +104,31 @@ class HistoryStore:
                 f"history {history} has {self.lengths[history]} transitions: no window [{start}, {start + length})"
             )
         return Window(*(self._rows(name, history, start, start + length) for name in Window._fields))
+
+    def extra(self, name: str, history: int, start: int, length: int) -> NDArray:
+        """A column that only some methods read, of `length` transitions from `start` on: shape `(length, …)`.
+
+        Args:
+            name: "next_observations" or "return_to_go" (`icrl.transitions`).
+
+        Raises:
+            DatasetError: where the dataset does not hold it.
+        """
+        total = int(self.lengths[history])
+        if name == RETURN_TO_GO:
+            # To the end of the episode that the last of them is in, at most.
+            window = self.window(history, start, min(length + self.provenance.horizon, total - start))
+            return returns_to_go(window.rewards, window.terminated | window.truncated)[:length]
+        if name == NEXT_OBSERVATIONS:
+            window = self.window(history, start, min(length + 1, total - start))
+            dones = (window.terminated | window.truncated)[:length]
+            flags = (self._slice(flag, history, 0, start) for flag in ("terminated", "truncated"))
+            before = sum(int(np.count_nonzero(flag)) for flag in flags)
+            finals = self._rows("final_observations", history, before, before + int(np.count_nonzero(dones)))
+            return successors(window.observations, dones, finals)
+        raise DatasetError(
+            f"{self.path} has no column {name}: record it, see `icrl generate --help`, or take a method without it"
+        )
 
     def history(self, index: int) -> LearningHistory:
         """A whole history, checked; its arrays are views."""

@@ -1,12 +1,12 @@
 """A frozen model that acts: `reset`, then `act` and `observe` in turn, for any number of lanes at once.
 
-Shape suffixes: N lanes, T transitions, A actions.
+Shape suffixes: N lanes, T transitions.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-import gymnasium as gym
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
@@ -15,35 +15,48 @@ from icrl.errors import CheckpointError, UsageError
 from icrl.folders import check_source, model_folder
 from icrl.history import LearningHistory
 from icrl.lanes import rising
-from icrl.models.actions import distribution_of
 from icrl.models.backbones.base import window_start
-from icrl.models.methods import METHODS
+from icrl.models.model import InContextModel
+from icrl.models.parts import to_torch
 from icrl.models.saved import read_model
-from icrl.models.tokens import Tokens
-from icrl.models.transformer import Context, InContextTransformer
 from icrl.seeding import Streams, stream_keys
-from icrl.spaces import BoxActions, WrongValue, describe_space, gate, in_short, memory_dtype, space_from_dict
+from icrl.spaces import (
+    WrongValue,
+    describe_space,
+    empty,
+    gate,
+    in_short,
+    memory_dtype,
+    num_uniforms,
+    space_from_dict,
+)  # fmt: skip
+from icrl.transitions import DERIVED, Before, Transitions
 
 
 class InContextAgent:
     """Acts in N environments with frozen weights; what it learns, it learns in its context.
 
     Args:
-        model: the transformer; it is put into eval mode.
+        model: it is put into eval mode.
         greedy: the likeliest action rather than a sampled one.
+        group: which of the model's groups of spaces the environments are of; the first by default.
     """
 
-    def __init__(self, model: InContextTransformer, greedy: bool = False) -> None:
+    def __init__(self, model: InContextModel, greedy: bool = False, group: str | None = None) -> None:
         self.model, self.greedy = model.eval(), greedy
-        self.method = METHODS[model.config.method]
-        self._observation_space = space_from_dict(model.config.observation_space)
-        self._action_space = space_from_dict(model.config.action_space)
-        self._scales = model.config.maps
+        specs = model.config.groups
+        self.group = next(iter(specs)) if group is None else group
+        if self.group not in specs:
+            raise UsageError(f"the model has no group {group!r}: expected one of {', '.join(specs)}")
+        self.spec = specs[self.group]
+        self._observation_space = space_from_dict(self.spec.observation_space)
+        self._action_space = space_from_dict(self.spec.action_space)
+        self._scales = self.spec.maps
         self._observation_type = memory_dtype(self._observation_space)
         self._observation_gate, self._action_gate = gate(self._observation_space), gate(self._action_space)
-        self._distribution = distribution_of(model.config.action_space)
-        self._box = BoxActions(self._action_space) if isinstance(self._action_space, gym.spaces.Box) else None
-        self._context: Context | None = None
+        self._num_uniforms = num_uniforms(self._action_space)
+        self._to_play = self._scales.to_play(self._action_space)
+        self._actor = model.method.actor(model.net, self.group)
         self._awaiting = "reset"
 
     def reset(
@@ -52,6 +65,7 @@ class InContextAgent:
         seed: int = 0,
         index: ArrayLike | None = None,
         prompts: Sequence[LearningHistory | None] | None = None,
+        targets: ArrayLike | None = None,
     ) -> None:
         """Forgets everything and makes ready for `num_envs` lanes.
 
@@ -60,6 +74,8 @@ class InContextAgent:
                 0 … N-1; so what a lane does depends neither on the batch nor on its place in it.
             prompts: per lane a history to begin with, or None. Where it is longer than the context its newest part is
                 read. The environment starts an episode after it, whether or not the prompt's last one had ended.
+            targets: the return that each episode is to come to, one number or one per lane, for a method that takes
+                one.
         """
         if num_envs < 1:
             raise UsageError(f"num_envs is {num_envs}: expected at least one environment")
@@ -69,43 +85,38 @@ class InContextAgent:
         if prompts is not None and len(prompts) != num_envs:
             raise UsageError(f"got {len(prompts)} prompts for {num_envs} environments: expected one or None for each")
         self.num_envs = num_envs
+        targets = self._targets(targets)
         self._streams = Streams(stream_keys(seed, "action", index))
-        self._context = Context(self.model, num_envs)
         self._actions = np.repeat(self._scales.no_action(self._action_space)[None], num_envs, axis=0)
         self._rewards = np.full(num_envs, self._scales.rewards.centre)
-        self._dones = np.ones(num_envs, bool)
+        self._terminated, self._truncated = np.ones(num_envs, bool), np.zeros(num_envs, bool)
         self._steps = np.zeros(num_envs, np.int64)
-        if prompts is not None:
-            self._read(prompts)
+        self._actor.begin(num_envs, None if prompts is None else self._read(prompts), targets)
         self._awaiting = "act"
 
     def act(self, observations: NDArray) -> NDArray:
-        """Actions for the observations `(N, *observation_shape)` of all lanes: `(N,)` int64 for a Discrete space,
-        `(N, *action_shape)` of the type of a Box and within its bounds."""
+        """Actions for the observations `(N, *observation_shape)` of all lanes: `(N, *action_shape)` of the action
+        space's type, within its bounds."""
         self._expect("act")
-        shape = (self.num_envs, *self._observation_space.shape)
-        observations = np.asarray(observations)
-        if observations.shape != shape:
-            raise UsageError(
-                f"observations have shape {observations.shape}: expected {shape}, {self.num_envs} observations "
-                f"of {describe_space(self.model.config.observation_space)}"
-            )
         try:
             observations = self._observation_gate(observations)
         except WrongValue as error:
             raise UsageError(f"{self._place(error.row)}: the observation {error}") from None
+        if len(observations) != self.num_envs:
+            raise UsageError(
+                f"observations have shape {observations.shape}: expected {self.num_envs} observations of "
+                f"{describe_space(self.spec.observation_space)}"
+            )
         none = np.empty((self.num_envs, 0))
-        tokens = self._tokens(
-            observations.astype(self._observation_type, copy=False)[:, None], none, none, none,
-            self._steps[:, None], self._actions, self._rewards, self._dones,
+        now = self._columns(
+            observations.astype(self._observation_type, copy=False)[:, None],
+            empty(self._action_space, (self.num_envs, 0)), none, none.astype(bool), none.astype(bool),
+            self._steps[:, None], np.ones(self.num_envs, np.int64), self._before(), {},
         )  # fmt: skip
-        outputs = self._context.step(tokens)
-        # One sum finds that something is not finite; where, is looked for then.
-        if not np.isfinite(float(outputs.sum())):
-            self._check_finite(outputs)
-        self._actions = self.method.act(outputs, None if self.greedy else self._uniforms(), self._distribution)
-        if self._box is not None:
-            self._actions = self._box.within(self._scales.actions.undo(self._actions))
+        outputs = self._actor.act(now)
+        self._check_finite(outputs)
+        drawn = self._actor.choose(outputs, None if self.greedy else self._streams.uniform_block(self._num_uniforms).T)
+        self._actions = self._to_play(drawn)
         self._awaiting = "observe"
         return self._actions.copy()
 
@@ -126,8 +137,9 @@ class InContextAgent:
                 lane, what = int(np.argmin(good)), "a finite number" if name == "rewards" else "a boolean"
                 raise UsageError(f"{self._place(lane)}: {name} has {in_short(values[lane])}: expected {what}")
         self._rewards = columns["rewards"].astype(np.float64)
-        self._dones = (columns["terminated"] != 0) | (columns["truncated"] != 0)
-        self._steps = np.where(self._dones, 0, self._steps + 1)
+        self._terminated, self._truncated = columns["terminated"] != 0, columns["truncated"] != 0
+        self._steps = np.where(self._terminated | self._truncated, 0, self._steps + 1)
+        self._actor.observe(self._rewards, self._terminated, self._truncated)
         self._awaiting = "act"
 
     def keep(self, lanes: NDArray[np.int64]) -> None:
@@ -135,26 +147,38 @@ class InContextAgent:
         self._expect("act")
         lanes = rising(lanes, self.num_envs)
         self._streams.keep(lanes)
-        self._actions, self._rewards, self._dones, self._steps = (
-            values[lanes] for values in (self._actions, self._rewards, self._dones, self._steps)
+        self._actions, self._rewards, self._terminated, self._truncated, self._steps = (
+            values[lanes] for values in (self._actions, self._rewards, self._terminated, self._truncated, self._steps)
         )
-        self._context.keep(lanes)
+        self._actor.keep(lanes)
         self.num_envs = len(lanes)
 
-    def _uniforms(self) -> NDArray[np.float64]:
-        """One for each lane's action, or one for each number of it."""
-        if self._box is not None:
-            return self._streams.uniform_block(self._action_space.low.size).T
-        return self._streams.uniform()
+    def _targets(self, targets: ArrayLike | None) -> NDArray[np.float64] | None:
+        if targets is None:
+            return None
+        if not self.model.method.takes_target:
+            raise UsageError(f"the method {self.model.config.method['name']} takes no target return: leave it out")
+        values = np.asarray(targets, np.float64)
+        if values.shape not in ((), (self.num_envs,)) or not np.isfinite(values).all():
+            raise UsageError(
+                f"targets are {in_short(targets)}: expected one finite number, or one for each of {self.num_envs} "
+                "environments"
+            )
+        return np.broadcast_to(values, (self.num_envs,)).copy()
 
     def _expect(self, call: str) -> None:
         if self._awaiting != call:
             first = "agent.reset(num_envs)" if self._awaiting == "reset" else f"agent.{self._awaiting}(...)"
             raise UsageError(f"agent.{call}(...) was called where {first} is due: reset, then act and observe in turn")
 
-    def _check_finite(self, outputs: torch.Tensor) -> None:
-        if (finite := torch.isfinite(outputs).flatten(1).all(1)).all():
-            return  # Finite numbers whose sum is not.
+    def _check_finite(self, outputs: Any) -> None:
+        if isinstance(outputs, dict):
+            for part in outputs.values():
+                self._check_finite(part)
+            return
+        # One sum finds that something is not finite; where, is looked for then.
+        if np.isfinite(float(outputs.sum())) or (finite := torch.isfinite(outputs).flatten(1).all(1)).all():
+            return
         raise CheckpointError(
             f"{self._place(int(finite.int().argmin()))}: the model's outputs are not finite, so there is no action: "
             "its training diverged, or its weights are damaged; train again, or restore the folder"
@@ -163,37 +187,47 @@ class InContextAgent:
     def _place(self, lane: int) -> str:
         return f"lane {lane}, step {self._steps[lane]} of its episode"
 
-    def _tokens(self, *columns: NDArray) -> Tokens:
-        columns = self._scales.columns(*columns)
-        return self.method.tokens(*map(torch.from_numpy, columns)).to(self.model.device)
+    def _before(self) -> Before:
+        return Before(self._actions, self._rewards, self._terminated, self._truncated)
 
-    def _read(self, prompts: Sequence[LearningHistory | None]) -> None:
-        """Prefills the context with the newest part of each prompt, and takes over its last transition."""
+    def _columns(
+        self, observations, actions, rewards, terminated, truncated, steps, lengths, before, extras
+    ) -> Transitions:
+        columns = Transitions(
+            observations, actions, rewards, terminated, truncated, steps, before, lengths, extras, self.group
+        )
+        return self._scales.of(columns).map(to_torch).to(self.model.device)
+
+    def _read(self, prompts: Sequence[LearningHistory | None]) -> Transitions | None:
+        """The newest part of each prompt, as far as the context holds it; the last transition is taken over."""
         config = self.model.config
         starts = [0 if p is None else window_start(len(p), config.context_length, config.kept) for p in prompts]
         lengths = np.array([0 if p is None else len(p) - s for p, s in zip(prompts, starts, strict=True)])
         shape = (self.num_envs, int(lengths.max()))
-        columns = {
-            "observations": np.zeros(shape + self._observation_space.shape, self._observation_type),
-            "actions": np.zeros(shape + self._action_space.shape, memory_dtype(self._action_space)),
-            "rewards": np.zeros(shape),
-            "dones": np.zeros(shape, bool),
-            "step_in_episode": np.zeros(shape, np.int64),
-        }
-        before = [self._actions.copy(), self._rewards.copy(), self._dones.copy()]
+        if not shape[1]:
+            return None
+        observations, actions = empty(self._observation_space, shape), empty(self._action_space, shape)
+        numbers, flags = np.zeros((1, *shape)), np.zeros((2, *shape), bool)
+        steps, extras = np.zeros(shape, np.int64), {}
+        before = Before(*(values.copy() for values in vars(self._before()).values()))
         for lane, (prompt, start, length) in enumerate(zip(prompts, starts, lengths, strict=True)):
             if prompt is None or not len(prompt):
                 continue
             self._check_prompt(lane, prompt)
-            for name, column in columns.items():
-                column[lane, :length] = getattr(prompt, name)[start:]
+            here = (lane, slice(length))
+            observations[here], actions[here] = prompt.observations[start:], prompt.actions[start:]
+            numbers[0][here], steps[here] = prompt.rewards[start:], prompt.step_in_episode[start:]
+            flags[0][here], flags[1][here] = prompt.terminated[start:], prompt.truncated[start:]
+            for name in (name for name in self.model.method.needs if name in DERIVED):
+                values = prompt.derived(name)[start:]
+                column = extras.setdefault(name, np.zeros(shape + values.shape[1:], values.dtype))
+                column[here] = values
             if start:
-                before[0][lane] = prompt.actions[start - 1]
-                before[1][lane] = prompt.rewards[start - 1]
-                before[2][lane] = prompt.dones[start - 1]
+                before.actions[lane], before.rewards[lane] = prompt.actions[start - 1], prompt.rewards[start - 1]
+                before.terminated[lane] = prompt.terminated[start - 1]
+                before.truncated[lane] = prompt.truncated[start - 1]
             self._actions[lane], self._rewards[lane] = prompt.actions[-1], prompt.rewards[-1]
-        if shape[1]:
-            self._context.prefill(self._tokens(*columns.values(), *before), lengths)
+        return self._columns(observations, actions, numbers[0], *flags, steps, lengths, before, extras)
 
     def _check_prompt(self, lane: int, prompt: LearningHistory) -> None:
         """Raises UsageError where a prompt is not of the model's spaces."""

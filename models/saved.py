@@ -13,14 +13,14 @@ from icrl.errors import CheckpointError
 from icrl.files import write_json
 from icrl.folders import STATE_FILE, TRAINING_FILE, WEIGHTS_FILE
 from icrl.models.config import InContextConfig
-from icrl.models.transformer import InContextTransformer
+from icrl.models.model import EARLIER_NAMES, InContextModel, current_name
 from icrl.provenance import PROVENANCE_FILE, TASKS_FILE
 from icrl.schema import Fault, anything, map_of, read_json
 
 MODEL_FILES = ("config.json", WEIGHTS_FILE, TRAINING_FILE)
 
 
-def read_model(folder: Path) -> InContextTransformer:
+def read_model(folder: Path) -> InContextModel:
     """The model in a folder with `config.json` and `model.safetensors`.
 
     Raises:
@@ -32,7 +32,9 @@ def read_model(folder: Path) -> InContextTransformer:
         map_of(anything)(read_json(folder / "config.json"), "config.json")
         with _quiet():
             _check_shapes(InContextConfig.from_pretrained(folder, local_files_only=True), folder / WEIGHTS_FILE)
-            model = InContextTransformer.from_pretrained(folder, local_files_only=True, use_safetensors=True)
+            model = InContextModel.from_pretrained(
+                folder, local_files_only=True, use_safetensors=True, key_mapping=EARLIER_NAMES
+            )
         _check_finite(model)
     except (OSError, ValueError, RuntimeError, TypeError, KeyError, AttributeError, SafetensorError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
@@ -62,9 +64,9 @@ def sign_model(folder: Path, run: Path) -> None:
 def _check_shapes(config: InContextConfig, weights: Path) -> None:
     """Raises Fault where the weights are those of another config; transformers takes random ones for what misfits."""
     with torch.device("meta"):
-        expected = {name: list(value.shape) for name, value in InContextTransformer(config).state_dict().items()}
+        expected = {name: list(value.shape) for name, value in InContextModel(config).state_dict().items()}
     with safe_open(weights, "pt") as file:
-        found = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
+        found = {current_name(name): file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
     for name in sorted(expected.keys() | found.keys()):
         if expected.get(name) != found.get(name):
             raise Fault(
@@ -73,7 +75,7 @@ def _check_shapes(config: InContextConfig, weights: Path) -> None:
             )
 
 
-def _check_finite(model: InContextTransformer) -> None:
+def _check_finite(model: InContextModel) -> None:
     for name, value in model.state_dict().items():
         if not bool(torch.isfinite(value).all()):
             raise Fault(f"its weights {name} have values that are not finite")

@@ -26,7 +26,7 @@ from torch import nn
 from icrl.errors import CheckpointError, UsageError
 from icrl.files import commit, partial, remove
 from icrl.folders import CHECKPOINT_FOLDER, checkpoint_name, checkpoints_of
-from icrl.models.transformer import InContextTransformer
+from icrl.models.model import InContextModel
 from icrl.schema import Fault
 from icrl.train.checkpoint_state import read_state, read_whole, seal
 from icrl.train.full_disk import removed_on_error
@@ -40,7 +40,7 @@ def save_checkpoint(
     state: Mapping[str, Any],
     keep: int,
     model: nn.Module,
-    bare: InContextTransformer,
+    bare: InContextModel,
 ) -> None:
     """Writes the checkpoint after `step` steps and drops all but the newest `keep`; every process calls it.
 
@@ -122,12 +122,14 @@ def _check_launch(checkpoint: Path, state: Mapping[str, Any], accelerator: Any) 
         )
 
 
-def scales_of(found: list[Path]) -> dict[str, Any] | None:
-    """The scales of a run with these checkpoints, all of which hold them: of the newest that can be read."""
+def scales_of(found: list[Path]) -> dict[str, Any]:
+    """By group, the scales of a run with these checkpoints, all of which hold them: of the newest that can be read."""
     for checkpoint in reversed(found):
         with suppress(Fault):
-            return read_state(checkpoint).get("scales")
-    return None
+            scales = read_state(checkpoint).get("scales")
+            # Of an earlier release, whose models had one group, or no scales at all.
+            return {"0": scales} if scales is None or "rewards" in scales else scales
+    return {"0": None}
 
 
 def _load(accelerator: Any, checkpoint: Path) -> None:

@@ -1,10 +1,11 @@
 """What `icrl train` can be told: one dataclass per concept. Importable without torch."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
+from icrl.choices import as_choice, choice, choices_of, resolve, to_dict
 from icrl.errors import UsageError
-from icrl.models.options import ModelOptions
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,7 @@ class PretrainOptions:
     steps: int = 2000
     """Optimiser steps."""
     batch_size: int = 32
-    """Windows that one step learns from, over all processes and accumulation."""
+    """Samples (windows of histories) that one step learns from, over all processes and accumulation."""
     accumulation: int = 1
     """Forward and backward passes that a step is split into: more of them need less memory and change nothing else."""
     learning_rate: float = 1e-3
@@ -35,14 +36,10 @@ class PretrainOptions:
     """After the warm-up: "wsd" stays, then falls linearly to 0; "cosine" falls to 0 along half a cosine."""
     decay_fraction: float = 0.3
     """Last share of the steps over which "wsd" falls."""
-    label_smoothing: float = 0.0
-    """Share of the target that is spread evenly over all actions."""
-    token_mask: float = 0.0
-    """Probability that a token is hidden from the model during training."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """Of the forward pass; weights and optimiser are fp32."""
     workers: int = 0
-    """Processes that read windows ahead; any number gives the same windows."""
+    """Processes that read samples ahead; any number gives the same samples."""
     log_every: int = 10
     """Steps between rows of metrics.jsonl."""
     evaluate_every: int = 500
@@ -54,7 +51,7 @@ class PretrainOptions:
     validation_fraction: float = 0.02
     """Share of the histories that is never trained on; the validation loss is taken over them."""
     validation_windows: int = 256
-    """Windows that the validation loss is taken over, at most."""
+    """Samples that the validation loss is taken over, at most."""
     checkpoint_every: int = 500
     """Steps between checkpoints; 0 writes none."""
     keep_checkpoints: int = 2
@@ -86,9 +83,10 @@ class PretrainOptions:
                 raise UsageError(f"train.{name} is {getattr(self, name)}: expected a number of at least 0")
         if not 0.0 < self.learning_rate < float("inf"):
             raise UsageError(f"train.learning_rate is {self.learning_rate}: expected a number above 0, such as 1e-3")
-        for name in ("label_smoothing", "token_mask", "validation_fraction"):
-            if not 0.0 <= getattr(self, name) < 1.0:
-                raise UsageError(f"train.{name} is {getattr(self, name)}: expected at least 0 and below 1")
+        if not 0.0 <= self.validation_fraction < 1.0:
+            raise UsageError(
+                f"train.validation_fraction is {self.validation_fraction}: expected at least 0 and below 1"
+            )
         if not 0.0 <= self.decay_fraction <= 1.0:
             raise UsageError(f"train.decay_fraction is {self.decay_fraction}: expected a share from 0 to 1")
         if len(self.betas) != 2 or not all(0.0 <= beta < 1.0 for beta in self.betas):
@@ -96,7 +94,7 @@ class PretrainOptions:
         if self.batch_size % self.accumulation:
             raise UsageError(
                 f"train.batch_size {self.batch_size} does not divide into train.accumulation {self.accumulation} "
-                "parts: batch_size counts all windows of a step, so make it a multiple"
+                "parts: batch_size counts all samples of a step, so make it a multiple"
             )
 
 
@@ -108,18 +106,36 @@ class TrainConfig:
 
     seed: int = 0
     """Of the weights, the order of the windows, dropout and the in-context evaluations."""
-    method: str = "ad"
-    """Registered name of the method: "ad" is Algorithm Distillation."""
-    model: ModelOptions = field(default_factory=ModelOptions)
-    """The model's size."""
+    method: Any = choice("icrl.models.methods:METHODS", "ad")  # noqa: RUF009
+    """The method and its options: "ad" is Algorithm Distillation, "dt" Decision Transformer."""
+    model: Any = choice("icrl.models.backbones:BACKBONES", "transformer")  # noqa: RUF009
+    """The backbone and its size."""
     train: PretrainOptions = field(default_factory=PretrainOptions)
     """How it is trained."""
 
     def __post_init__(self) -> None:
         if self.seed < 0:
             raise UsageError(f"seed is {self.seed}: expected an integer of at least 0")
+        resolve(self)
+
+    @staticmethod
+    def upgraded(values: Mapping[str, Any]) -> dict[str, Any]:
+        """A stored config as this release has it: of an earlier one, AD's options stood among those of training."""
+        train = values.get("train")
+        moved = {key: train[key] for key in MOVED if key in train} if isinstance(train, Mapping) else {}
+        if not moved:
+            return dict(values)
+        method = values.get("method", "ad")
+        method = dict(method) if isinstance(method, Mapping) else {"name": method}
+        return {
+            **values,
+            "method": {**moved, **method},
+            "train": {key: value for key, value in train.items() if key not in moved},
+        }
 
 
+MOVED = ("label_smoothing", "token_mask")
+"""Options of AD that were `train.` options once."""
 # What may differ between a run and its continuation: none of it changes the weights that come out.
 FREE_TO_CHANGE = ("workers", "keep_checkpoints", "wandb", "wandb_project")
 
@@ -130,4 +146,7 @@ def lasting(config: dict[str, Any]) -> dict[str, Any]:
     Its steps may become more, which `icrl.train.runs` sees to.
     """
     free = {*FREE_TO_CHANGE, "steps"}
-    return {**config, "train": {key: value for key, value in config["train"].items() if key not in free}}
+    config = TrainConfig.upgraded(config)
+    train = {key: value for key, value in config["train"].items() if key not in free}
+    chosen = {f.name: to_dict(as_choice(f, config.get(f.name, f.default))) for f in choices_of(TrainConfig)}
+    return {**config, **chosen, "train": train}

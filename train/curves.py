@@ -12,25 +12,25 @@ import torch
 
 from icrl.eval.rollout import rollout
 from icrl.models.agent import InContextAgent
-from icrl.models.methods import Method
-from icrl.models.transformer import InContextTransformer
+from icrl.models.methods.base import Sampler
+from icrl.models.model import InContextModel
 from icrl.seeding import permutation
 from icrl.store import HistoryStore
 from icrl.tasks import Task, TaskFamily
-from icrl.train.windows import WindowReader
 
-_WINDOWS_AT_ONCE = 32
+_SAMPLES_AT_ONCE = 32
 
 
-def validation_loss(model: InContextTransformer, method: Method, reader: WindowReader, num_windows: int) -> float:
-    """Mean loss per transition over evenly spaced windows of the reader's histories."""
-    total = len(reader.index)
-    numbers = np.unique(np.linspace(0, total - 1, min(num_windows, total)).round().astype(np.int64))
+def validation_loss(model: InContextModel, sampler: Sampler, num_samples: int) -> float:
+    """Mean loss per transition over evenly spaced samples; a method's own random numbers are the same each time."""
+    total = len(sampler)
+    generator = torch.Generator().manual_seed(0)
+    numbers = np.unique(np.linspace(0, total - 1, min(num_samples, total)).round().astype(np.int64))
     loss_sum, count = 0.0, 0
     with torch.no_grad():
-        for first in range(0, len(numbers), _WINDOWS_AT_ONCE):
-            batch = reader.batch(numbers[first : first + _WINDOWS_AT_ONCE])
-            loss, _ = method.loss(model, batch.to(model.device))
+        for first in range(0, len(numbers), _SAMPLES_AT_ONCE):
+            batch = sampler.batch(numbers[first : first + _SAMPLES_AT_ONCE])
+            loss, _ = model.method.loss(model, batch.to(model.device), generator)
             transitions = int(batch.lengths.sum())
             loss_sum, count = loss_sum + float(loss) * transitions, count + transitions
     return loss_sum / count
@@ -49,7 +49,7 @@ def curve_tasks(store: HistoryStore, most: int) -> Mapping[str, Sequence[Task]]:
 
 
 def in_context_return(
-    model: InContextTransformer, family: TaskFamily, tasks: Sequence[Task], *, episodes: int, seed: int
+    model: InContextModel, family: TaskFamily, tasks: Sequence[Task], *, episodes: int, seed: int
 ) -> float:
     """Mean return of the last quarter of `episodes` episodes on each task, from an empty context."""
     agent = InContextAgent(model)
@@ -59,16 +59,15 @@ def in_context_return(
 
 @dataclass(frozen=True)
 class Curves:
-    """One measurement after another, of the same tasks and windows."""
+    """One measurement after another, of the same tasks and samples."""
 
-    model: InContextTransformer
+    model: InContextModel
     """Takes the weights that are measured; in eval mode, never wrapped."""
-    method: Method
     family: TaskFamily | None
     """None leaves the returns out."""
     tasks: Mapping[str, Sequence[Task]]
-    held_out: WindowReader | None
-    num_windows: int
+    held_out: Sampler | None
+    num_samples: int
     episodes: int
     seed: int
 
@@ -77,7 +76,7 @@ class Curves:
         self.model.load_state_dict(weights)
         values = {}
         if self.held_out is not None:
-            values["validation_loss"] = validation_loss(self.model, self.method, self.held_out, self.num_windows)
+            values["validation_loss"] = validation_loss(self.model, self.held_out, self.num_samples)
         for name, tasks in self.tasks.items() if self.family else ():
             values[f"{name}_return"] = in_context_return(
                 self.model, self.family, tasks, episodes=self.episodes, seed=self.seed

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from icrl.errors import TrainingError
-from icrl.models.tokens import WindowBatch
 from icrl.seeding import derive_seed
 from icrl.train.config import PretrainOptions
 from icrl.train.metrics import Meter
 from icrl.train.optim import learning_rate_at
+from icrl.transitions import Transitions
 
-Loss = Callable[[nn.Module, WindowBatch], tuple[Tensor, dict[str, Tensor]]]
+Loss = Callable[[nn.Module, Transitions], tuple[Tensor, dict[str, Tensor]]]
 
 
 def due(step: int, every: int, steps: int) -> bool:
@@ -27,7 +27,7 @@ def fit(
     accelerator: Any,
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
-    batches: Iterator[WindowBatch],
+    batches: Iterator[Transitions],
     loss_of: Loss,
     options: PretrainOptions,
     *,
@@ -39,6 +39,7 @@ def fit(
     save: Callable[[int], None],
     stops: Callable[[int], bool],
     advance: Callable[..., None],
+    after_step: Callable[[int], None] = lambda step: None,
 ) -> int:
     """Trains `model` from step `start` to `options.steps`; every process calls it.
 
@@ -55,6 +56,7 @@ def fit(
             call them at the same steps.
         stops: whether to stop after so many steps; the same in all processes.
         advance: of `icrl.progress`.
+        after_step: of the method, after each optimiser step.
     """
     model.train()
     sharded_by_deepspeed = accelerator.distributed_type.name == "DEEPSPEED"
@@ -79,6 +81,7 @@ def fit(
                 optimizer.zero_grad()
             meter.add(values)
         done = step + 1
+        after_step(done)
         row: dict[str, float] = {}
         if due(done, options.log_every, options.steps):
             meter.share(accelerator)

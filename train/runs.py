@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import yaml
+from numpy.typing import NDArray
 
 from icrl.config import config_to_dict, first_difference, save_config
 from icrl.envs import FAMILIES, MissingExtra
@@ -29,7 +31,9 @@ from icrl.folders import (
 )
 from icrl.models.config import InContextConfig
 from icrl.models.methods import METHODS
-from icrl.models.transformer import InContextTransformer
+from icrl.models.methods.base import Sampler
+from icrl.models.model import InContextModel
+from icrl.models.spec import Spec
 from icrl.provenance import PROVENANCE_FILE, Provenance, read_provenance, write_provenance
 from icrl.ranges import measure
 from icrl.store import HistoryStore
@@ -38,7 +42,7 @@ from icrl.tasks import TaskFamily
 from icrl.train import checkpoints
 from icrl.train.config import PretrainOptions, TrainConfig, lasting
 from icrl.train.metrics import METRICS_FILE, MetricsLog
-from icrl.train.windows import Share, WindowReader, split_histories
+from icrl.train.samples import Share, split_histories
 
 LOCK_FILE = ".lock"
 CHECKPOINT_SIZE = 3
@@ -58,12 +62,17 @@ class Plan:
     """What there is to be said of it: that it is left out, or that it has changed."""
     provenance: Provenance
     """Of the data, as the run keeps it."""
-    windows: WindowReader
+    samples: Sampler
     """Of the histories that are trained on."""
-    held_out: WindowReader | None
+    held_out: Sampler | None
     """Of those that are not; None where there are none."""
     model_config: InContextConfig
     num_processes: int = field(default=1)
+
+    @property
+    def scales(self) -> dict[str, Any]:
+        """Of each group of spaces, as a checkpoint holds them."""
+        return {group: spec["scales"] for group, spec in self.model_config.specs.items()}
 
     @property
     def longest(self) -> int:
@@ -79,31 +88,29 @@ class Plan:
         Raises:
             DatasetError, UsageError: where they do not.
         """
-        METHODS[config.method]
         Share(config.train.batch_size, config.train.accumulation, 0, num_processes)
         store = HistoryStore.open(data)
         if not len(store):
             raise DatasetError(f"{data} has no histories: generate some with `icrl generate`")
         provenance, consent = store.provenance, consent or Consent()
-        _check_memory(config, provenance.horizon, int(store.lengths.max()), num_processes)
-        if config.train.label_smoothing and provenance.action_space["kind"] == "box":
-            raise UsageError(
-                f"train.label_smoothing is {config.train.label_smoothing}, and {provenance.family} has continuous "
-                "actions: there are no labels to spread it over; set it to 0"
-            )
+        method = METHODS[config.method.name](config.method.options)
+        method.check(provenance)
         stored, note = _curve_family(config, store, consent)
         known, held_out = split_histories(len(store), config.train.validation_fraction)
-        length = config.model.context_length
         # A run keeps the scales that it began with; one that is older than scales goes on without.
         begun = checkpoints_of(out)
-        model_config = InContextConfig.of(
-            config.model,
-            observation_space=provenance.observation_space,
-            action_space=provenance.action_space,
-            horizon=provenance.horizon,
-            method=config.method,
-            scales=checkpoints.scales_of(begun) if begun else measure(store, known),
+        spec = Spec(
+            provenance.observation_space,
+            provenance.action_space,
+            provenance.horizon,
+            checkpoints.scales_of(begun)["0"] if begun else measure(store, known, method.needs),
         )
+        model_config = InContextConfig.of(config.method, config.model, {"0": spec})
+        _check_memory(config, model_config, int(store.lengths.max()), num_processes)
+
+        def samples(histories: NDArray[np.int64]) -> Sampler:
+            return method.sampler(store, histories, config.model.options.context_length, config.seed, spec.maps)
+
         return cls(
             config=config,
             out=out,
@@ -111,8 +118,8 @@ class Plan:
             family=stored.family if stored else None,
             note=note,
             provenance=moved(provenance, data, out, stored, consent),
-            windows=WindowReader(store, known, length, model_config.maps),
-            held_out=WindowReader(store, held_out, length, model_config.maps) if len(held_out) else None,
+            samples=samples(known),
+            held_out=samples(held_out) if len(held_out) else None,
             model_config=model_config,
             num_processes=num_processes,
         )
@@ -156,15 +163,18 @@ def check_space(plan: Plan) -> None:
 
 
 def _parameters(plan: Plan) -> int:
+    return _count(plan.model_config)
+
+
+def _count(config: InContextConfig) -> int:
     with torch.device("meta"):
-        return sum(p.numel() for p in InContextTransformer(plan.model_config).parameters())
+        return sum(p.numel() for p in InContextModel(config).parameters())
 
 
-def _check_memory(config: TrainConfig, horizon: int, longest: int, num_processes: int) -> None:
+def _check_memory(config: TrainConfig, model: InContextConfig, longest: int, num_processes: int) -> None:
     """Raises SizeError where the weights, their gradient and the optimiser's two moments cannot be held, or the least
     that a forward pass leaves for the backward one."""
-    model = config.model
-    weights = model.width * (model.n_layer * (4 + 2 * model.mlp_ratio) * model.width + horizon)
+    options, weights = config.model.options, _count(model)
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if 16 * weights > memory:
         raise SizeError(
@@ -172,7 +182,8 @@ def _check_memory(config: TrainConfig, horizon: int, longest: int, num_processes
             f"{memory / 1e9:,.0f} GB: lower model.width, model.n_layer or model.mlp_ratio"
         )
     windows = config.train.batch_size / (config.train.accumulation * num_processes)
-    needed = 4 * windows * min(model.context_length, longest) * model.width * model.n_layer
+    layers = getattr(options, "n_layer", 1)
+    needed = 4 * windows * min(options.context_length, longest) * options.width * layers
     if needed > memory:
         raise SizeError(
             f"a pass over {windows:,.0f} windows takes more than {needed / 1e9:,.0f} GB, this machine has "
@@ -183,18 +194,18 @@ def _check_memory(config: TrainConfig, horizon: int, longest: int, num_processes
 def describe(plan: Plan) -> str:
     """What a run would do: sizes and files."""
     options, parameters = plan.config.train, _parameters(plan)
-    windows, length = len(plan.windows.index), plan.windows.length
+    samples, length = len(plan.samples), plan.samples.length
     seen = options.steps * options.batch_size
     held = 0 if plan.held_out is None else len(plan.held_out.histories)
     size = 4 * parameters
     kept = min(options.keep_checkpoints, math.ceil(options.steps / max(options.checkpoint_every, 1)))
     lines = [
-        f"model        {parameters:,} parameters",
+        f"model        {plan.config.method.name} on {plan.config.model.name}, {parameters:,} parameters",
         f"data         {plan.store.path}: {plan.store.num_transitions:,} transitions of {plan.provenance.label}, "
-        f"{len(plan.windows.histories):,} histories to train on, {held:,} for the validation loss",
-        f"windows      {windows:,} of {length} transitions",
-        f"training     {options.steps:,} steps of {options.batch_size} windows on {plan.num_processes} "
-        f"process{'es' if plan.num_processes > 1 else ''}: {seen * length:,} tokens, {seen / windows:.2f} epochs",
+        f"{len(plan.samples.histories):,} histories to train on, {held:,} for the validation loss",
+        f"samples      {samples:,} of {length} transitions",
+        f"training     {options.steps:,} steps of {options.batch_size} samples on {plan.num_processes} "
+        f"process{'es' if plan.num_processes > 1 else ''}: {seen * length:,} tokens, {seen / samples:.2f} epochs",
         f"files        {plan.out / CONFIG_FILE}, {PROVENANCE_FILE}, tasks.parquet, {METRICS_FILE}",
     ]
     if found := checkpoints_of(plan.out):

@@ -14,15 +14,15 @@ from icrl.errors import TrainingError
 from icrl.files import commit, partial, remove, write_json
 from icrl.folders import MODEL_FOLDER, TRAINING_FILE, WEIGHTS_FILE
 from icrl.models.config import InContextConfig
+from icrl.models.model import InContextModel
 from icrl.models.saved import sign_model
-from icrl.models.transformer import InContextTransformer
 from icrl.train.full_disk import removed_on_error
 
 # Those hold one set of weights, whatever the number of processes.
 REPLICATED = ("NO", "MULTI_CPU", "MULTI_GPU")
 
 
-def whole_weights(accelerator: Any, model: nn.Module, bare: InContextTransformer) -> dict[str, Tensor]:
+def whole_weights(accelerator: Any, model: nn.Module, bare: InContextModel) -> dict[str, Tensor]:
     """The weights in one piece, in fp32, in the main process; every process calls it.
 
     Args:
@@ -34,7 +34,7 @@ def whole_weights(accelerator: Any, model: nn.Module, bare: InContextTransformer
     return {name: value.float() for name, value in (accelerator.get_state_dict(model) or {}).items()}
 
 
-def write_model(bare: InContextTransformer, weights: dict[str, Tensor] | None, folder: Path) -> None:
+def write_model(bare: InContextModel, weights: dict[str, Tensor] | None, folder: Path) -> None:
     """Writes `config.json` and the weights into a folder; None where they are there already."""
     bare.config.dtype = torch.float32
     if weights is None:
@@ -44,9 +44,7 @@ def write_model(bare: InContextTransformer, weights: dict[str, Tensor] | None, f
         bare.save_pretrained(folder, state_dict=weights)
 
 
-def save_model(
-    accelerator: Any, model: nn.Module, bare: InContextTransformer, out: Path, training: dict[str, Any]
-) -> None:
+def save_model(accelerator: Any, model: nn.Module, bare: InContextModel, out: Path, training: dict[str, Any]) -> None:
     """Writes `model/`, whatever the weights are sharded over; every process calls it.
 
     Args:
@@ -64,7 +62,7 @@ def save_model(
     accelerator.wait_for_everyone()
 
 
-def try_saving(accelerator: Any, model: nn.Module, bare: InContextTransformer) -> None:
+def try_saving(accelerator: Any, model: nn.Module, bare: InContextModel) -> None:
     """Goes the whole way of saving the model and of reading it, but with one number of each weight; every process
     calls it.
 

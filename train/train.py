@@ -90,9 +90,10 @@ def train(
     processes = count_processes(launched, num_processes) if launched and started_here else None
     consent = Consent(trust_code, family, accept_changed_family)
     plan = Plan.of(config, data, out, processes or 1, consent)
-    if plan.longest < config.model.context_length and started_here:
+    context = config.model.options.context_length
+    if plan.longest < context and started_here:
         print(
-            f"icrl: the longest history has {plan.longest} transitions: of a context of {config.model.context_length} "
+            f"icrl: the longest history has {plan.longest} transitions: of a context of {context} "
             f"the places after that are never trained; --model.context_length {plan.longest} leaves them out",
             file=sys.stderr,
         )
@@ -138,8 +139,7 @@ def _train_here(plan: Any, resume: bool, launch: Launch | None, num_processes: i
 
     from icrl import stopping
     from icrl.folders import METRICS_FILE
-    from icrl.models.methods import METHODS
-    from icrl.models.transformer import InContextTransformer
+    from icrl.models.model import InContextModel
     from icrl.progress import progress
     from icrl.seeding import derive_seed
     from icrl.train import checkpoints, runs, saving
@@ -147,11 +147,10 @@ def _train_here(plan: Any, resume: bool, launch: Launch | None, num_processes: i
     from icrl.train.loop import fit
     from icrl.train.metrics import Meter, cut_back
     from icrl.train.optim import make_optimizer
+    from icrl.train.samples import Share, TrainingSamples
     from icrl.train.stops import Vote, leave_signals_to_parent
-    from icrl.train.windows import Share, TrainingWindows
 
     config, options, out = plan.config, plan.config.train, plan.out
-    method = METHODS[config.method]
     began = time.monotonic()
 
     # 1. The processes, and what each of them reads.
@@ -162,14 +161,13 @@ def _train_here(plan: Any, resume: bool, launch: Launch | None, num_processes: i
 
     # 2. Model and optimiser: the same first weights in every process.
     torch.manual_seed(derive_seed(config.seed, "weights"))
-    bare = InContextTransformer(plan.model_config)
+    bare = InContextModel(plan.model_config)
     curves = Curves(
-        model=InContextTransformer(plan.model_config).to(accelerator.device).eval(),
-        method=method,
+        model=InContextModel(plan.model_config).to(accelerator.device).eval(),
         family=plan.family,
         tasks=curve_tasks(plan.store, options.evaluate_tasks),
         held_out=plan.held_out,
-        num_windows=options.validation_windows,
+        num_samples=options.validation_windows,
         episodes=options.evaluate_episodes,
         seed=config.seed,
     )
@@ -207,15 +205,15 @@ def _train_here(plan: Any, resume: bool, launch: Launch | None, num_processes: i
         def save(step: int) -> None:
             if log is not None:
                 log.sync()
-            state = {"meter": meter.state_dict(), "scales": plan.model_config.scales, "stages": stages}
+            state = {"meter": meter.state_dict(), "scales": plan.scales, "stages": stages}
             checkpoints.save_checkpoint(accelerator, out, step, state, options.keep_checkpoints, model, bare)
 
         def loss_of(model, batch):
-            return method.loss(model, batch, label_smoothing=options.label_smoothing, token_mask=options.token_mask)
+            return bare.method.loss(model, batch)
 
         # 5. Train. SIGTERM waits for the end of a step, and for the model once the last one is done.
         batches = torch.utils.data.DataLoader(
-            TrainingWindows(plan.windows, share, config.seed),
+            TrainingSamples(plan.samples, share, config.seed),
             batch_size=None,
             sampler=range(done * options.accumulation, options.steps * options.accumulation),
             num_workers=options.workers,
@@ -238,6 +236,7 @@ def _train_here(plan: Any, resume: bool, launch: Launch | None, num_processes: i
                 save=save,
                 stops=Vote(accelerator, done),
                 advance=advance,
+                after_step=lambda step: bare.method.after_step(bare.net, step),
             )
             if last < options.steps:
                 told = f"stopped by SIGTERM at step {last:,}, checkpoint written; go on with --resume"

@@ -1,20 +1,17 @@
-"""Methods by name. A method is one file: its token layout, its objective, its way to act."""
+"""Methods by name. A method is one file: its options, its token layout, its objective, its way to act."""
 
-from typing import Protocol
+from icrl.models.methods.base import Method
+from icrl.registry import PlaceRegistry
 
-from icrl.models.methods.ad import AD
-from icrl.registry import Registry
-
-
-class Method(Protocol):
-    """What training and acting ask of a method; `icrl.models.methods.ad` says what each does."""
-
-    def tokens(self, *args): ...
-
-    def loss(self, model, batch, *, label_smoothing=0.0, token_mask=0.0, generator=None): ...
-
-    def act(self, outputs, uniforms, distribution): ...
-
-
-METHODS: Registry[Method] = Registry("method")
-METHODS.add("ad", AD)
+METHODS: PlaceRegistry[type[Method]] = PlaceRegistry(
+    "method",
+    "icrl.methods",
+    {
+        "": {
+            "ad": "icrl.models.methods.ad:AlgorithmDistillation",
+            "dt": "icrl.models.methods.dt:DecisionTransformer",
+        }
+    },
+    accepts=lambda found: issubclass(found, Method),
+    expected="a subclass of icrl.models.methods.base.Method",
+)

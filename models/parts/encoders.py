@@ -1,4 +1,4 @@
-"""Embeds tokens: one encoder for the observation, chosen by its space, and the sum with the previous transition's.
+"""Encoders of observations and of actions, chosen by their space.
 
 Shape suffixes: B lanes, T tokens, D width, N coordinates.
 """
@@ -12,8 +12,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from icrl.errors import UsageError
-from icrl.models.config import InContextConfig
-from icrl.models.tokens import Tokens
 from icrl.spaces import bounds_of
 
 EMBEDDING_STD = 0.05
@@ -101,7 +99,7 @@ def make_observation_encoder(space: dict[str, Any], width: int, scaled: bool = F
     raise UsageError(f"no encoder for the observation space {space}: expected Discrete, MultiDiscrete or Box")
 
 
-def make_previous_action_encoder(space: dict[str, Any], width: int, scaled: bool = False) -> nn.Module:
+def make_action_encoder(space: dict[str, Any], width: int, scaled: bool = False) -> nn.Module:
     """The encoder of actions: of a Discrete space with one row more, for "none"; of a Box "none" is all zeros."""
     match space:
         case {"kind": "discrete", "n": n}:
@@ -109,29 +107,3 @@ def make_previous_action_encoder(space: dict[str, Any], width: int, scaled: bool
         case {"kind": "box"}:
             return BoxEncoder(*bounds_of(space), width, scaled)
     raise UsageError(f"no encoder for the action space {space}: expected Discrete or Box")
-
-
-class TokenEmbedding(nn.Module):
-    """The sum of what a token holds, each part embedded: `(B, T, D)`."""
-
-    def __init__(self, config: InContextConfig) -> None:
-        super().__init__()
-        self.horizon = config.horizon
-        self.scaled = config.scales is not None
-        self.observation = make_observation_encoder(config.observation_space, config.width, self.scaled)
-        self.previous_action = make_previous_action_encoder(config.action_space, config.width, self.scaled)
-        self.previous_reward = nn.Linear(1, config.width, bias=False)
-        self.previous_reward.gain = EMBEDDING_STD
-        self.previous_done = nn.Embedding(2, config.width)
-        self.step = nn.Embedding(config.horizon, config.width)
-
-    def forward(self, tokens: Tokens) -> Tensor:
-        reward_BT = squash(tokens.previous_rewards) if self.scaled else tokens.previous_rewards
-        reward_BT1 = reward_BT.to(self.previous_reward.weight.dtype)[..., None]
-        return (
-            self.observation(tokens.observations)
-            + self.previous_action(tokens.previous_actions)
-            + self.previous_reward(reward_BT1)
-            + self.previous_done(tokens.previous_dones.long())
-            + self.step(tokens.steps.clamp(max=self.horizon - 1))
-        )

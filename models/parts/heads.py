@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from icrl.errors import UsageError
 from icrl.models.backbones.kernels import Linear
-from icrl.models.encoders import middle_and_half_width
+from icrl.models.parts.encoders import middle_and_half_width
 from icrl.spaces import bounds_of
 
 

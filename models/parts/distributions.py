@@ -47,14 +47,14 @@ class Categorical:
         return loss, {"loss": loss.detach(), "accuracy": accuracy}
 
     def act(self, outputs, uniforms):
-        """`uniforms`: `(B,)`, one for each lane."""
+        """`uniforms`: `(B, 1)`."""
         logits_BA = outputs.float().cpu().numpy()
         if uniforms is None:
             return logits_BA.argmax(-1)
         weights_BA = np.exp((logits_BA - logits_BA.max(-1, keepdims=True)).astype(np.float64))
         cumulative_BA = weights_BA.cumsum(-1)
         # u < 1, so the count of entries at or below u · total is at most A - 1.
-        return (cumulative_BA <= uniforms[:, None] * cumulative_BA[:, -1:]).sum(-1)
+        return (cumulative_BA <= uniforms * cumulative_BA[:, -1:]).sum(-1)
 
 
 class DiagonalGaussian:
