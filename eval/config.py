@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from icrl.errors import UsageError
+from icrl.eval.targets import check_target
 
 EMPTY_PROMPT = "empty"
 
@@ -32,6 +33,10 @@ class EvaluateConfig:
     """What the context begins with: "empty", or a dataset folder with histories of the same tasks."""
     prompt_episodes: int | None = None
     """Only the last so many recorded episodes of a prompt; null for all that the context holds."""
+    target_return: str | None = None
+    """For a method that takes one, the return that each episode is to come to: a number, a share of the way from
+    random actions to each task's optimum such as "80%", or "best" for the best of an episode in the data, which is
+    what null stands for."""
     source: bool = True
     """Also run the source learner on the same tasks, to compare with."""
     bootstrap: int = 2000
@@ -59,6 +64,8 @@ class EvaluateConfig:
         for name in ("tasks", "prompt_episodes"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise UsageError(f"{name} is {getattr(self, name)}: expected at least 1, or null for all")
+        if self.target_return is not None:
+            check_target(self.target_return)
         if self.prompt_episodes is not None and self.prompt == EMPTY_PROMPT:
             raise UsageError(
                 f"prompt_episodes is {self.prompt_episodes} but the prompt is empty: name a dataset with --prompt"

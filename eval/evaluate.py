@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from icrl.config import config_to_dict, first_difference, load_config, parse_command, save_config
 from icrl.digests import DIGESTS_FILE, check_digests, digest_of, digest_of_text, read_digests
@@ -27,6 +28,7 @@ from icrl.eval.measures import comparable, has_regret, pull_regret
 from icrl.eval.references import run_source
 from icrl.eval.rollout import Agent, Lane, Rollout, rollout
 from icrl.eval.summary import Evaluation, in_seeds, make_summary
+from icrl.eval.targets import BEST, targets
 from icrl.files import json_text, whole_file, write_json
 from icrl.folders import (
     CONFIG_FILE,
@@ -110,7 +112,7 @@ def evaluate(
     if stored.note:
         print(f"icrl: {stored.note}", file=sys.stderr)
     tasks = _tasks(run, settings, provenance)
-    agent, model = _load(run, of or model_folder(run), settings, provenance)
+    agent, model = _load(run, of or model_folder(run), settings, provenance, trust_code)
     if (finished := _finished(out, settings, model, resume)) is not None:
         _say(f"{out} is complete: nothing to do.", _last_line(finished, out))
         return finished
@@ -121,13 +123,14 @@ def evaluate(
 
     # 2. The anchors, first since they can fail. 3. The rollout.
     anchors = _anchors(family, tasks)
-    result = _roll_out(agent, stored, tasks, prompts, settings)
+    asked = _targets(agent, settings, anchors)
+    result = _roll_out(agent, stored, tasks, prompts, asked, settings)
     if not np.isfinite(result.returns).all():
         raise UsageError(f"{family.name} gave rewards that are not finite: `icrl check-family` tells more")
 
     # 4. The references and the measures.
     trained_on = read_split(run).named(provenance.recorded_split)
-    evaluation = _measure(result, stored, tasks, anchors, settings, provenance, model, trained_on)
+    evaluation = _measure(result, stored, tasks, anchors, settings, provenance, model, trained_on, asked)
     summary = make_summary(evaluation)
 
     # 5. The files.
@@ -182,7 +185,9 @@ def _tasks(run: Path, config: EvaluateConfig, provenance: Provenance) -> list[Ta
     return tasks[: config.tasks]
 
 
-def _load(run: Path, folder: Path, config: EvaluateConfig, provenance: Provenance) -> tuple[Agent, dict[str, Any]]:
+def _load(
+    run: Path, folder: Path, config: EvaluateConfig, provenance: Provenance, trust_code: bool
+) -> tuple[Agent, dict[str, Any]]:
     """The frozen agent of a run's model folder, and facts about its model."""
     import torch
 
@@ -195,7 +200,7 @@ def _load(run: Path, folder: Path, config: EvaluateConfig, provenance: Provenanc
         raise UsageError(
             f"device {config.device!r} cannot be used ({reason}): expected one like cpu or cuda"
         ) from None
-    agent = load_agent(folder, device=config.device, greedy=config.action == "greedy")
+    agent = load_agent(folder, device=config.device, greedy=config.action == "greedy", trust_code=trust_code)
     for what in ("observation_space", "action_space", "horizon"):
         if getattr(agent.spec, what) != getattr(provenance, what):
             raise CheckpointError(
@@ -275,11 +280,23 @@ def _anchors(family: TaskFamily, tasks: list[Task]) -> Anchors:
     return anchors
 
 
+def _targets(agent: Agent, config: EvaluateConfig, anchors: Anchors) -> NDArray[np.float64] | None:
+    """What each task's episodes are to come to; None where the method takes no target."""
+    takes = agent.model.method.takes_target
+    if config.target_return is not None and not takes:
+        raise UsageError(
+            f"target_return is {config.target_return}, and the method {agent.model.config.method['name']} takes none: "
+            "leave it out, or evaluate a model of one that does, such as dt"
+        )
+    return targets(config.target_return or BEST, anchors, agent.spec.best_return) if takes else None
+
+
 def _roll_out(
     agent: Agent,
     stored: StoredFamily,
     tasks: list[Task],
     prompts: list[LearningHistory] | None,
+    asked: NDArray[np.float64] | None,
     config: EvaluateConfig,
 ) -> Rollout:
     family = stored.family
@@ -300,6 +317,7 @@ def _roll_out(
             seeds=config.seeds,
             seed=config.seed,
             prompts=prompts,
+            targets=asked,
             record=lanes,
             make=make,
             advance=advance,
@@ -315,6 +333,7 @@ def _measure(
     provenance: Provenance,
     model: dict[str, Any],
     trained_on: Sequence[Task],
+    asked: NDArray[np.float64] | None,
 ) -> Evaluation:
     family, regret = stored.family, None
     if has_regret(family, anchors):
@@ -332,7 +351,7 @@ def _measure(
     bayes = family.bayes_optimal(config.episodes, tasks) if of_prior else None
     return Evaluation(
         config, provenance, family, tasks, anchors, result, regret, source, bayes, draws, model, stored.changed,
-        _behave_as_trained(family, tasks, config, provenance, trained_on),
+        _behave_as_trained(family, tasks, config, provenance, trained_on), asked,
     )  # fmt: skip
 
 

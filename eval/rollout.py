@@ -38,8 +38,10 @@ class Agent(Protocol):
         seed: int = 0,
         index: ArrayLike | None = None,
         prompts: Sequence[LearningHistory | None] | None = None,
+        targets: ArrayLike | None = None,
     ) -> None:
-        """Forgets everything; lane i draws from the streams of (seed, index[i]) and begins with prompts[i]."""
+        """Forgets everything; lane i draws from the streams of (seed, index[i]), begins with prompts[i] and acts
+        towards the return targets[i], which only an agent that takes one is given."""
 
     def act(self, observations: NDArray) -> NDArray:
         """Actions `(L, *action_shape)`, within the bounds of a Box, for the observations `(L, *observation_shape)`."""
@@ -102,6 +104,7 @@ def rollout(
     seeds: int,
     seed: int,
     prompts: Sequence[LearningHistory | None] | None = None,
+    targets: ArrayLike | None = None,
     record: Iterable[Lane] = (),
     make: Callable[..., BatchedEnv] | None = None,
     advance: Callable[[int], None] | None = None,
@@ -118,6 +121,7 @@ def rollout(
         seeds: S.
         seed: of the environments and of the agent's draws; neither shares a stream with recorded data.
         prompts: per lane a history to begin with, or None: S × N of them, seed by seed.
+        targets: per task the return that each episode is to come to, `(N,)`, for an agent that takes one.
         record: lanes whose transitions are kept.
         make: makes the environment of (tasks, seed, index), by default `family.make`; it is closed afterwards.
         advance: called with the number of episodes completed since the last call.
@@ -135,7 +139,8 @@ def rollout(
 
     start = time.perf_counter()
     with closing((make or family.make)(lanes_task, base, index_L)) as env:
-        agent.reset(num_lanes, seed=base, index=index_L, prompts=prompts)
+        asked = {} if targets is None else {"targets": np.tile(targets, seeds)}
+        agent.reset(num_lanes, seed=base, index=index_L, prompts=prompts, **asked)
         scores, env_steps = Scores(num_lanes, episodes), 0
         for step in lived(env, Watching(agent), episodes, Answers(family, lanes_task)):
             env_steps += step.stepped

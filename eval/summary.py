@@ -12,6 +12,7 @@ from icrl.eval.config import EMPTY_PROMPT, EvaluateConfig
 from icrl.eval.measures import LAST, measure, normalise, summarise, summarise_success
 from icrl.eval.references import SourceRun
 from icrl.eval.rollout import Rollout
+from icrl.eval.targets import BEST
 from icrl.provenance import Provenance
 from icrl.tasks import Anchors, Task, TaskFamily
 
@@ -43,6 +44,8 @@ class Evaluation:
     behave_as_trained: dict[str, int] | None = None
     """Of a family of somebody's own: how many "tasks" do what a task does that the model was trained on, and "of" how
     many that is known."""
+    targets: NDArray[np.float64] | None = None
+    """The return that each task's episodes were to come to, shape `(N,)`; None where the method takes none."""
 
     @property
     def returns(self) -> NDArray[np.float64]:
@@ -90,6 +93,8 @@ def make_summary(evaluation: Evaluation) -> dict[str, Any]:
         "prompt": e.config.prompt,
         "model": e.model,
     }
+    if e.targets is not None:
+        summary["target"] = {"asked": float(e.targets.mean()), "named": e.config.target_return or BEST}
     if e.changed_family:
         summary["changed_family"] = e.changed_family
     if e.success is not None:

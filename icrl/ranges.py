@@ -129,8 +129,11 @@ class Scales:
             return replace(found, when_read=False) if late else found
 
         spaces = {"observations": observation_space, "actions": action_space}
-        return cls(**{name: tree(name, space) for name, space in spaces.items()}, rewards=maps["rewards"],
-                   returns=maps.get(RETURN_TO_GO))
+        return cls(
+            **{name: tree(name, space) for name, space in spaces.items()},
+            rewards=maps["rewards"],
+            returns=maps.get(RETURN_TO_GO),
+        )
 
     def no_action(self, space: gym.Space) -> NDArray:
         """Among unscaled actions, what stands for the one before the first: of a Box the centre, 0 to the model."""
@@ -187,7 +190,7 @@ def measure(
 
     A column without numbers (a Discrete space) is not in it; of trees each leaf with numbers is, as
     "observations.position". The numbers of an image count as one column. Where returns-to-go are among the extras
-    that a method reads, their unit is what 99% of them stay within, and the best return of an episode stands beside it.
+    that a method reads, their unit is what 99% of them stay within, and the best return of an episode is beside it.
     """
     columns, spaces = sample(store, histories), store.provenance
     scales = {}

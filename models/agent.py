@@ -243,15 +243,23 @@ class InContextAgent:
 
 
 def load_agent(
-    path: str | Path, device: str = "cpu", greedy: bool = False, checkpoint: str | int | None = None
+    path: str | Path,
+    device: str = "cpu",
+    greedy: bool = False,
+    checkpoint: str | int | None = None,
+    group: str | None = None,
+    trust_code: bool = False,
 ) -> InContextAgent:
     """The agent of a finished run, or of a checkpoint of any.
 
     Args:
         path: a run folder, as `icrl train` writes it, or a model folder with `config.json` and `model.safetensors`.
         checkpoint: the step of one, or "latest"; None is the finished model.
+        group: which of the model's groups of spaces the environments are of; the first by default.
+        trust_code: run the code of a method or a backbone of somebody's own, which the model names.
 
     Raises:
+        UntrustedCode: where there is such code, and it is not trusted.
         UsageError: where there is no such folder or checkpoint, or it is one of another kind.
         CheckpointError: where there is no whole model.
     """
@@ -270,4 +278,4 @@ def load_agent(
                 'take what it has learned so far: `icrl evaluate --checkpoint latest`, load_agent(checkpoint="latest")'
             )
         raise CheckpointError(f"{path} has no model/config.json and no config.json: expected a run or a model folder")
-    return InContextAgent(read_model(folder).to(device), greedy=greedy)
+    return InContextAgent(read_model(folder, trust_code).to(device), greedy, group)

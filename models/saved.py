@@ -3,45 +3,68 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from transformers.utils import logging
 
 from icrl.digests import DIGESTS_FILE, SCHEMA, Digests, check_digests, digest_of, read_digests
-from icrl.errors import CheckpointError
+from icrl.errors import CheckpointError, UntrustedCode
 from icrl.files import write_json
 from icrl.folders import STATE_FILE, TRAINING_FILE, WEIGHTS_FILE
+from icrl.models.backbones import BACKBONES
 from icrl.models.config import InContextConfig
+from icrl.models.methods import METHODS
 from icrl.models.model import EARLIER_NAMES, InContextModel, current_name
 from icrl.provenance import PROVENANCE_FILE, TASKS_FILE
 from icrl.schema import Fault, anything, map_of, read_json
+from icrl.stored_family import TRUST, Consent
 
 MODEL_FILES = ("config.json", WEIGHTS_FILE, TRAINING_FILE)
 
 
-def read_model(folder: Path) -> InContextModel:
+def read_model(folder: Path, trust_code: bool = False) -> InContextModel:
     """The model in a folder with `config.json` and `model.safetensors`.
 
+    Args:
+        trust_code: run the code of a method or a backbone that the folder names by its place.
+
     Raises:
+        UntrustedCode: where there is such code, and it is not trusted.
         CheckpointError: where there is no whole model, or its files are not of one model.
     """
     try:
         digests = _digests(folder)
         check_digests(folder, {name: of for name, of in digests.items() if name in MODEL_FILES})
-        map_of(anything)(read_json(folder / "config.json"), "config.json")
+        config = read_json(folder / "config.json")
+        map_of(anything)(config, "config.json")
+        _check_trust(folder, config, trust_code)
         with _quiet():
             _check_shapes(InContextConfig.from_pretrained(folder, local_files_only=True), folder / WEIGHTS_FILE)
             model = InContextModel.from_pretrained(
                 folder, local_files_only=True, use_safetensors=True, key_mapping=EARLIER_NAMES
             )
         _check_finite(model)
+    except UntrustedCode:
+        raise
     except (OSError, ValueError, RuntimeError, TypeError, KeyError, AttributeError, SafetensorError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise CheckpointError(
             f"{folder} holds no model that this release can load ({reason}); train again, or restore the folder"
         ) from error
     return model
+
+
+def _check_trust(folder: Path, config: dict[str, Any], trust_code: bool) -> None:
+    """Raises UntrustedCode where a model is of a class that is named by its place: that code came with the folder."""
+    for registry, chosen in ((METHODS, config.get("method")), (BACKBONES, config.get("backbone"))):
+        name = chosen.get("name") if isinstance(chosen, dict) else None
+        if isinstance(name, str) and registry.is_place(name) and not Consent(trust_code).trusted:
+            raise UntrustedCode(
+                f"the {registry.kind} of {folder} is {name}, code of somebody's own, and is run only where you say "
+                f"so: trust_code=True, --trust-code, or {TRUST}=1"
+            )
 
 
 def _digests(folder: Path) -> Digests:

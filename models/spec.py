@@ -6,6 +6,7 @@ from typing import Any
 from icrl.errors import UsageError
 from icrl.ranges import Scales
 from icrl.spaces import space_from_dict
+from icrl.transitions import RETURN_TO_GO
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,11 @@ class Spec:
         if self.scales is None:
             return Scales.none(self.observation_space, self.action_space)
         return Scales.read(self.scales, self.observation_space, self.action_space)
+
+    @property
+    def best_return(self) -> float | None:
+        """The best return of an episode in the data; None where the method takes no target return."""
+        return (self.scales or {}).get(RETURN_TO_GO, {}).get("best")
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

@@ -120,7 +120,7 @@ class DecisionTransformer(Method):
 
     def build(self, specs: Mapping[str, Spec], backbone: Any) -> Net:
         self._distributions = {group: distribution_of(spec.action_space) for group, spec in specs.items()}
-        self._returns = {group: spec.maps.returns for group, spec in specs.items()}
+        self._returns = {group: (spec.maps.returns, spec.best_return or 0.0) for group, spec in specs.items()}
         return Net(specs, backbone, self.options.tokens == "three")
 
     def loss(
@@ -132,7 +132,7 @@ class DecisionTransformer(Method):
 
     def actor(self, net: nn.Module, group: str) -> "TargetActor":
         one_episode = self.options.context == "one"
-        return TargetActor(net, group, self._distributions[group], self._returns[group], one_episode)
+        return TargetActor(net, group, self._distributions[group], *self._returns[group], one_episode)
 
 
 class TargetActor(SequenceActor):
@@ -140,12 +140,14 @@ class TargetActor(SequenceActor):
 
     Args:
         returns: the scale of returns-to-go.
+        best: what is asked for where no target is given.
         one_episode: a lane's context is emptied where an episode ends.
     """
 
-    def __init__(self, net: Net, group: str, distribution: Any, returns: Any, one_episode: bool) -> None:
+    def __init__(self, net: Net, group: str, distribution: Any, returns: Any, best: float, one_episode: bool) -> None:
         super().__init__(net, group, distribution)
-        self._net, self._three, self._returns, self._one_episode = net, net.three, returns, one_episode
+        self._net, self._three, self._returns, self._best = net, net.three, returns, best
+        self._one_episode = one_episode
 
     @torch.inference_mode()
     def begin(self, lanes: int, prompts: Transitions | None, targets: NDArray[np.float64] | None) -> None:
@@ -153,7 +155,7 @@ class TargetActor(SequenceActor):
         if prompts is not None and not self._one_episode:
             per_decision = self._net.backbone.tokens_per_decision
             self._backbone.prefill(self._net.embed(prompts), prompts.lengths.cpu().numpy() * per_decision, self._state)
-        self._targets = np.zeros(lanes) if targets is None else targets
+        self._targets = np.full(lanes, self._best) if targets is None else targets
         self._to_go = self._targets.copy()
         self._done = np.ones(lanes, bool)
         self._last_steps: Tensor | None = None
