@@ -24,6 +24,7 @@ COMMANDS = {
     "tasks": ("icrl.commands.tasks", "list task families and presets: spaces, horizon, splits, anchors"),
     "show": ("icrl.commands.show", "draw a few tasks of a family and a rollout of its reference policy"),
     "check-family": ("icrl.commands.check_family", "check that a task family, such as your own, keeps the contract"),
+    "check-method": ("icrl.commands.check_method", "check that a method, such as your own, keeps the contract"),
     "generate": ("icrl.data_gen.generate", "record learning histories of a source learner over many tasks"),
     "inspect": ("icrl.data_gen.inspect_dataset", "describe and check a dataset; draw its learning curve"),
     "train": ("icrl.train.train", "pretrain a causal transformer on learning histories"),

@@ -15,7 +15,6 @@ from icrl.errors import CheckpointError, UsageError
 from icrl.folders import check_source, model_folder
 from icrl.history import LearningHistory
 from icrl.lanes import rising
-from icrl.models.backbones.base import window_start
 from icrl.models.model import InContextModel
 from icrl.models.parts import to_torch
 from icrl.models.saved import read_model
@@ -200,8 +199,7 @@ class InContextAgent:
 
     def _read(self, prompts: Sequence[LearningHistory | None]) -> Transitions | None:
         """The newest part of each prompt, as far as the context holds it; the last transition is taken over."""
-        config = self.model.config
-        starts = [0 if p is None else window_start(len(p), config.context_length, config.kept) for p in prompts]
+        starts = [0 if p is None else self.model.window_start(len(p)) for p in prompts]
         lengths = np.array([0 if p is None else len(p) - s for p, s in zip(prompts, starts, strict=True)])
         shape = (self.num_envs, int(lengths.max()))
         if not shape[1]:

@@ -98,12 +98,6 @@ class InContextConfig(PreTrainedConfig):
         return self.backbone_choice.options.context_length
 
     @property
-    def kept(self) -> int:
-        """Transitions that a full context keeps: floor(context_keep · context_length)."""
-        options = self.backbone_choice.options
-        return int(options.context_keep * options.context_length)
-
-    @property
     def hidden_size(self) -> int:
         """Channels, for DeepSpeed's own settings."""
         return self.backbone_choice.options.width

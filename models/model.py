@@ -36,6 +36,8 @@ class InContextModel(PreTrainedModel):
         # What FSDP wraps by itself.
         self._no_split_modules = list(getattr(backbone, "no_split_modules", ()))
         self.net = self.method.build(config.groups, backbone)
+        # In a tuple, and so not a module of this one a second time.
+        self._backbone = (backbone,)
         self._of_backbone = {id(module): backbone for module in backbone.modules()}
         self.register_load_state_dict_pre_hook(_rename_earlier)
         self.post_init()
@@ -55,6 +57,11 @@ class InContextModel(PreTrainedModel):
                 initialization.zeros_(module.bias)
         elif isinstance(module, nn.Embedding):
             initialization.normal_(module.weight, std=EMBEDDING_STD)
+
+    def window_start(self, t: int) -> int:
+        """First decision of the context in which decision t of a lane is read."""
+        (backbone,) = self._backbone
+        return backbone.window_start(t * backbone.tokens_per_decision) // backbone.tokens_per_decision
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         return self.net(*args, **kwargs)

@@ -40,7 +40,7 @@ def read_model(folder: Path, trust_code: bool = False) -> InContextModel:
         config = read_json(folder / "config.json")
         map_of(anything)(config, "config.json")
         _check_trust(folder, config, trust_code)
-        with _quiet():
+        with quiet():
             _check_shapes(InContextConfig.from_pretrained(folder, local_files_only=True), folder / WEIGHTS_FILE)
             model = InContextModel.from_pretrained(
                 folder, local_files_only=True, use_safetensors=True, key_mapping=EARLIER_NAMES
@@ -105,7 +105,7 @@ def _check_finite(model: InContextModel) -> None:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Without the progress bar and the report that transformers writes while it loads: what is wrong is told here."""
     was_on, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()

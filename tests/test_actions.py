@@ -5,27 +5,24 @@ import math
 import numpy as np
 import pytest
 import torch
+from small_models import config_of
 
 from icrl.errors import UsageError
 from icrl.history import LearningHistory
-from icrl.models.actions import CATEGORICAL, DIAGONAL_GAUSSIAN, distribution_of
 from icrl.models.agent import InContextAgent
-from icrl.models.config import InContextConfig
-from icrl.models.heads import LOG_STD_HIGH, LOG_STD_LOW, make_action_head
-from icrl.models.methods import METHODS
-from icrl.models.options import ModelOptions
-from icrl.models.tokens import WindowBatch
-from icrl.models.transformer import InContextTransformer
+from icrl.models.model import InContextModel
+from icrl.models.parts.distributions import CATEGORICAL, DIAGONAL_GAUSSIAN, distribution_of
+from icrl.models.parts.heads import LOG_STD_HIGH, LOG_STD_LOW, make_action_head
+from icrl.transitions import Before, Transitions
 
 ACTIONS = {"kind": "box", "shape": [2], "low": [-1.0, 0.0], "high": [1.0, 10.0]}
 OBSERVATIONS = {"kind": "box", "shape": [3], "low": [None] * 3, "high": [None] * 3}
 
 
-def make_model(seed: int = 0) -> InContextTransformer:
+def make_model(seed: int = 0) -> InContextModel:
     torch.manual_seed(seed)
-    options = ModelOptions(n_layer=2, n_head=2, width=32, context_length=16)
-    config = InContextConfig.of(options, observation_space=OBSERVATIONS, action_space=ACTIONS, horizon=5)
-    model = InContextTransformer(config)
+    spec = {"observation_space": OBSERVATIONS, "action_space": ACTIONS, "horizon": 5}
+    model = InContextModel(config_of(spec, n_layer=2, n_head=2, width=32, context_length=16))
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.2 * torch.randn_like(parameter))
@@ -35,11 +32,11 @@ def make_model(seed: int = 0) -> InContextTransformer:
 def test_categorical_draws_typed_in():
     """Kills: an inverse of the cumulative distribution that is off by one, or samples an impossible action."""
     logits = torch.tensor([[0.1, 0.2, 0.7]]).log().expand(6, 3)
-    uniforms = np.array([0.0, 0.09, 0.11, 0.29, 0.31, 1 - 2**-53])
+    uniforms = np.array([[0.0], [0.09], [0.11], [0.29], [0.31], [1 - 2**-53]])
     assert CATEGORICAL.act(logits, uniforms).tolist() == [0, 0, 1, 1, 2, 2]
     assert CATEGORICAL.act(torch.tensor([[1.0, 3.0, 2.0], [5.0, 3.0, 2.0]]), None).tolist() == [1, 0]
     certain = torch.tensor([[-1e9, 0.0, -1e9]]).expand(2, 3)
-    assert CATEGORICAL.act(certain, np.array([0.0, 1 - 2**-53])).tolist() == [1, 1]
+    assert CATEGORICAL.act(certain, np.array([[0.0], [1 - 2**-53]])).tolist() == [1, 1]
 
 
 def test_gaussian_draws_typed_in():
@@ -131,15 +128,14 @@ def test_acting_reads_what_training_reads():
         learner="random",
         learner_seed=0,
     )
-    columns = ("observations", "actions", "rewards", "dones", "step_in_episode")
-    batch = WindowBatch(
+    columns = ("observations", "actions", "rewards", "terminated", "truncated", "step_in_episode")
+    yes = torch.ones(1, dtype=torch.bool)
+    batch = Transitions(
         *(torch.from_numpy(np.array(getattr(history, name)))[None] for name in columns),
-        torch.zeros(1, 2), torch.zeros(1), torch.ones(1, dtype=bool), torch.tensor([T]),
+        Before(torch.zeros(1, 2), torch.zeros(1), yes, ~yes), torch.tensor([T]),
     )  # fmt: skip
-    tokens = METHODS["ad"]._layout(batch)
-    assert tokens.previous_actions[0, 0].tolist() == [0.0, 0.0]
     with torch.no_grad():
-        expected = model(tokens).logits[0, -1, 0].numpy()
+        expected = model(batch)[0, -1, 0].numpy()
     agent = InContextAgent(model, greedy=True)
     agent.reset(1, prompts=[history.take_episodes(slice(0, 2))])
     for t in range(10, T):
@@ -154,8 +150,8 @@ def test_a_model_with_continuous_actions_comes_back_from_its_files(tmp_path):
     """Kills: bounds of the actions that are lost, or random weights, after `from_pretrained`."""
     model = make_model()
     model.save_pretrained(tmp_path)
-    again = InContextTransformer.from_pretrained(tmp_path)
+    again = InContextModel.from_pretrained(tmp_path)
     for name, value in model.state_dict().items():
         torch.testing.assert_close(again.state_dict()[name], value, rtol=0, atol=0)
     x = torch.randn(1, 4, 32)
-    torch.testing.assert_close(again.head(x), model.head(x), rtol=0, atol=0)
+    torch.testing.assert_close(again.net.head["0"](x), model.net.head["0"](x), rtol=0, atol=0)

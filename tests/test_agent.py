@@ -1,15 +1,16 @@
 """The agent's contract: reset, act, observe; prompts; independence of the lanes; errors in words."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
-from test_cache_parity import CONTEXT, make_model
+from small_models import BEFORE, CONTEXT, make_model, nothing_before, window_of
 
 from icrl.errors import UsageError
 from icrl.history import LearningHistory
 from icrl.models.agent import InContextAgent
-from icrl.models.backbones.base import window_start
-from icrl.models.tokens import build_tokens
+from icrl.transitions import Transitions
 
 EPISODE = 5
 
@@ -66,6 +67,13 @@ def make_history(T: int, seed: int = 0, done_at_end: bool = True) -> LearningHis
     )  # fmt: skip
 
 
+def watched(agent: InContextAgent) -> list[Transitions]:
+    """What the agent's actor is given to act on, from now on."""
+    seen, act = [], agent._actor.act
+    agent._actor.act = lambda now: seen.append(now) or act(now)
+    return seen
+
+
 def test_a_lane_acts_the_same_alone_and_in_any_batch():
     """Kills: sampling from one shared stream, a lane that sees its neighbours' context."""
     agent = InContextAgent(make_model())
@@ -87,25 +95,25 @@ def test_reset_forgets_and_the_seed_decides():
 def test_what_the_agent_reads_is_what_a_history_would_give():
     """Kills: a step, done flag or reward that acting builds otherwise than training does."""
     agent = InContextAgent(make_model())
-    seen = []
-    step = agent.model.embedding.forward
-    agent.model.embedding.forward = lambda tokens: (seen.append(tokens), step(tokens))[1]
     lane, rows = Lane(3), []
     agent.reset(1, seed=0)
-    steps = 0
+    seen, steps = watched(agent), 0
     for _ in range(CONTEXT):
         observation = lane.observe()
         action = agent.act(observation[None])
         reward, terminated, truncated = lane.step(action[0])
         agent.observe(np.array([reward]), np.array([terminated]), np.array([truncated]))
-        rows.append((observation, action[0], reward, terminated or truncated, steps))
+        rows.append((observation, action[0], reward, terminated, truncated, steps))
         steps = 0 if terminated or truncated else steps + 1
-    columns = (torch.from_numpy(np.stack([row[i] for row in rows]))[None] for i in range(5))
-    nothing = torch.tensor([5]), torch.zeros(1), torch.ones(1, dtype=torch.bool)
-    expected = build_tokens(*columns, *nothing)
-    for name, value in vars(expected).items():
-        got = torch.cat([getattr(tokens, name) for tokens in seen], dim=1)
-        assert got.tolist() == value.tolist(), name
+    assert any(row[3] for row in rows)
+    assert any(row[4] for row in rows)
+    none = [5, 0.0, True, False]
+    for t, now in enumerate(seen):
+        observation, *_, step = rows[t]
+        assert (now.observations[0, 0].tolist(), now.steps.tolist()) == (observation.tolist(), [[step]])
+        assert [getattr(now.before, name).item() for name in BEFORE] == (list(rows[t - 1][1:5]) if t else none)
+        assert {getattr(now, name).shape for name in BEFORE} == {(1, 0)}
+        assert now.lengths.tolist() == [1]
 
 
 @pytest.mark.parametrize("length", [1, CONTEXT - 1, CONTEXT, 3 * CONTEXT + 1])
@@ -117,17 +125,22 @@ def test_the_action_after_a_prompt_is_that_of_an_uncached_forward(length):
     agent.reset(3, prompts=[None, history, other])
     observation = np.array([8, 6])
     action = agent.act(np.stack([observation] * 3))[1]
-    whole = build_tokens(
+    whole = Transitions(
         torch.from_numpy(np.concatenate([history.observations, observation[None]]).astype(np.int64))[None],
         torch.from_numpy(history.actions.astype(np.int64))[None],
         torch.from_numpy(history.rewards)[None],
-        torch.from_numpy(history.dones)[None],
+        torch.from_numpy(history.terminated)[None],
+        torch.from_numpy(history.truncated)[None],
         torch.from_numpy(np.append(history.step_in_episode, 0).astype(np.int64))[None],
-        torch.tensor([5]), torch.zeros(1), torch.ones(1, dtype=torch.bool),
+        nothing_before(1), torch.tensor([length + 1]),
     )  # fmt: skip
-    start = window_start(length, CONTEXT, model.config.kept)
+    start = window_of(model, length)
+    if start:
+        before = replace(whole.before, **{name: getattr(whole, name)[:, start - 1] for name in BEFORE})
+        later = {name: getattr(whole, name)[:, start:] for name in (*BEFORE, "observations", "steps")}
+        whole = replace(whole, **later, before=before)
     with torch.inference_mode():
-        logits = model(whole[:, start:]).logits[0, -1]
+        logits = model(whole)[0, -1]
     assert action == logits.argmax()
     torch.testing.assert_close(_logits_of(agent, history, observation), logits, atol=1e-5, rtol=0)
 
@@ -135,8 +148,8 @@ def test_the_action_after_a_prompt_is_that_of_an_uncached_forward(length):
 def _logits_of(agent: InContextAgent, history: LearningHistory, observation: np.ndarray) -> torch.Tensor:
     got = []
     agent.reset(1, prompts=[history])
-    step = agent._context.step
-    agent._context.step = lambda tokens: got.append(step(tokens)) or got[0]
+    act = agent._actor.act
+    agent._actor.act = lambda now: got.append(act(now)) or got[0]
     agent.act(observation[None])
     return got[0][0]
 
@@ -144,13 +157,12 @@ def _logits_of(agent: InContextAgent, history: LearningHistory, observation: np.
 def test_an_unfinished_prompt_ends_where_the_environment_begins():
     """Kills: a first step that is told it continues the prompt's last, unfinished episode."""
     agent = InContextAgent(make_model())
-    seen = []
-    agent.reset(1, prompts=[make_history(7, done_at_end=False)])
-    embed = agent.model.embedding.forward
-    agent.model.embedding.forward = lambda tokens: (seen.append(tokens), embed(tokens))[1]
+    agent.reset(1, prompts=[history := make_history(7, done_at_end=False)])
+    seen = watched(agent)
     agent.act(np.zeros((1, 2), int))
-    assert seen[0].previous_dones.tolist() == [[True]]
     assert seen[0].steps.tolist() == [[0]]
+    before = [getattr(seen[0].before, name).item() for name in BEFORE]
+    assert before == [history.actions[-1], history.rewards[-1], True, False]
 
 
 def test_an_empty_prompt_is_no_prompt():
@@ -172,12 +184,12 @@ def test_sampled_actions_follow_the_logits():
     greedy = InContextAgent(model, greedy=True)
     greedy.reset(4000)
     assert set(greedy.act(observations)) == {shares.argmax()}
-    tokens = build_tokens(
-        torch.tensor([[[3, 3]]]), *[torch.empty((1, 0))] * 3, torch.zeros((1, 1), dtype=torch.long),
-        torch.tensor([5]), torch.zeros(1), torch.ones(1, dtype=torch.bool),
-    )  # fmt: skip
+    none, no = torch.empty((1, 0)), torch.empty((1, 0), dtype=torch.bool)
+    first = Transitions(
+        torch.tensor([[[3, 3]]]), none, none, no, no, torch.tensor([[0]]), nothing_before(1), torch.tensor([1])
+    )
     with torch.no_grad():
-        expected = model(tokens).logits[0, 0].softmax(-1).numpy()
+        expected = model(first)[0, 0].softmax(-1).numpy()
     assert np.abs(shares - expected).max() < 0.03  # four standard errors
 
 
@@ -203,7 +215,7 @@ def _ready() -> InContextAgent:
         (lambda a: InContextAgent(a.model).act(np.zeros((2, 2), int)), r"agent.reset\(num_envs\) is due"),
         (lambda a: a.observe(np.zeros(2), np.zeros(2), np.zeros(2)), r"agent.act\(...\) is due"),
         (lambda a: [a.act(np.zeros((2, 2), int)) for _ in range(2)], r"agent.observe\(...\) is due"),
-        (lambda a: a.act(np.zeros((3, 2), int)), r"shape \(3, 2\): expected \(2, 2\).*MultiDiscrete\(9, 7\)"),
+        (lambda a: a.act(np.zeros((3, 2), int)), r"shape \(3, 2\): expected 2 obs.* of MultiDiscrete\(9, 7\)$"),
         (
             lambda a: a.act(np.full((2, 2), 7)),
             r"lane 0, step 0 .*with 7, not of MultiDiscrete\(9, 7\): expected 0 to 6",

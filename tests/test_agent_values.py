@@ -4,6 +4,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from small_models import make_model
 
 from icrl.envs.kit.answers import Answers
 from icrl.envs.kit.base import BatchedEnv
@@ -11,9 +12,6 @@ from icrl.envs.kit.stepping import Watching, lived
 from icrl.errors import CheckpointError, FamilyError, UsageError
 from icrl.history import LearningHistory
 from icrl.models.agent import InContextAgent
-from icrl.models.config import InContextConfig
-from icrl.models.options import ModelOptions
-from icrl.models.transformer import InContextTransformer
 from icrl.spaces import space_to_dict
 from icrl.tasks import Task
 
@@ -22,10 +20,8 @@ ACTIONS = [gym.spaces.Discrete(3), gym.spaces.Box(-2, 5, (2,), np.int32), gym.sp
 
 
 def ready(actions: gym.Space = ACTIONS[0], lanes: int = 3, **reset) -> InContextAgent:
-    torch.manual_seed(0)
-    options = ModelOptions(n_layer=1, n_head=1, width=8, context_length=8)
-    spaces = {"observation_space": space_to_dict(SEEN), "action_space": space_to_dict(actions)}
-    agent = InContextAgent(InContextTransformer(InContextConfig.of(options, **spaces, horizon=5)))
+    spec = {"observation_space": space_to_dict(SEEN), "action_space": space_to_dict(actions), "horizon": 5}
+    agent = InContextAgent(make_model(fresh=True, spec=spec, n_layer=1, n_head=1, width=8, context_length=8))
     agent.reset(lanes, **reset)
     return agent
 

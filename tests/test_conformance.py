@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from icrl import cli
+from icrl.checks import Failure
 from icrl.commands.check_family import check_family
 from icrl.commands.show import show
 from icrl.envs import FAMILIES, make_family
 from icrl.envs.grids.dark_room import DarkRoom, DarkRoomEnv
-from icrl.envs.kit.conformance.checks import CHECKS, Failure, Subject
+from icrl.envs.kit.conformance.checks import CHECKS, Subject
 from icrl.errors import UsageError
 from icrl.tasks import Anchors, Split
 

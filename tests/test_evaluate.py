@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from small_models import config_of
 
 from icrl.cli import main
 from icrl.data_gen.generate import generate
@@ -15,9 +16,7 @@ from icrl.envs.bandits.multi_armed import Bandit
 from icrl.envs.grids.dark_room import DarkRoom
 from icrl.errors import CheckpointError, IcrlError, UsageError
 from icrl.eval.evaluate import evaluate
-from icrl.models.config import InContextConfig
-from icrl.models.options import ModelOptions
-from icrl.models.transformer import InContextTransformer
+from icrl.models.model import InContextModel
 from icrl.provenance import Provenance, read_provenance, read_split, write_provenance
 from icrl.stored_family import family_of
 
@@ -41,16 +40,13 @@ def make_data(folder: Path, values: dict, **more) -> Path:
 
 def make_run(folder: Path, provenance: Provenance, data: Path, seed: int = 0) -> Path:
     """A run folder as training leaves it, with random weights."""
-    config = InContextConfig.of(
-        ModelOptions(n_layer=1, n_head=1, width=8, context_length=16),
-        observation_space=provenance.observation_space,
-        action_space=provenance.action_space,
-        horizon=provenance.horizon,
-    )
+    names = ("observation_space", "action_space", "horizon")
+    spec = {name: getattr(provenance, name) for name in names}
+    config = config_of(spec, n_layer=1, n_head=1, width=8, context_length=16)
     write_provenance(folder, provenance, read_split(data))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        InContextTransformer(config).save_pretrained(folder / "model")
+        InContextModel(config).save_pretrained(folder / "model")
     return folder
 
 

@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 from family_pipeline import pipeline
 
+from icrl.checks import Failure
 from icrl.envs import FAMILIES
 from icrl.envs.kit.base import BatchedEnv
-from icrl.envs.kit.conformance.checks import CHECKS, Failure, Subject
+from icrl.envs.kit.conformance.checks import CHECKS, Subject
 from icrl.envs.kit.gymnasium_family import GymnasiumFamily
 from icrl.envs.kit.parametric import Parameter, ParametricFamily
 from icrl.eval.summary import tasks_in_words

@@ -4,10 +4,9 @@ from functools import partial
 
 import numpy as np
 import pytest
-import torch
 from lanes_alone import check_equal, rolled_out_alone
+from small_models import CONTEXT, make_model
 from test_agent import make_history, play
-from test_cache_parity import CONTEXT, make_model
 
 from icrl.data_gen.record import record_histories
 from icrl.envs import make_family
@@ -15,24 +14,17 @@ from icrl.envs.kit.pool import make_pooled
 from icrl.errors import UsageError
 from icrl.eval.rollout import rollout
 from icrl.models.agent import InContextAgent
-from icrl.models.config import InContextConfig
-from icrl.models.options import ModelOptions
-from icrl.models.transformer import InContextTransformer
 from icrl.spaces import space_to_dict
 
 
 def agent_of(family, context_length=12) -> InContextAgent:
     """A tiny one whose weights are as large as trained ones, and whose context is soon full."""
-    torch.manual_seed(0)
-    options = ModelOptions(n_layer=2, n_head=2, width=16, context_length=context_length)
-    spaces = {
+    spec = {
         "observation_space": space_to_dict(family.observation_space),
         "action_space": space_to_dict(family.action_space),
+        "horizon": family.horizon,
     }
-    model = InContextTransformer(InContextConfig.of(options, **spaces, horizon=family.horizon)).eval()
-    for parameter in model.parameters():
-        torch.nn.init.normal_(parameter, std=parameter.shape[-1] ** -0.5)
-    return InContextAgent(model)
+    return InContextAgent(make_model(spec=spec, context_length=context_length))
 
 
 class WithoutKeep:
@@ -93,7 +85,7 @@ def test_an_agent_goes_on_with_the_lanes_that_are_left(lengths):
             stay = np.sort(rng.permutation(len(lanes))[max(1, len(lanes) // 3) :])
             fewer.keep(stay)
             lanes = lanes[stay]
-            held = fewer._context.state.keys_BHCE[1].shape[0]
+            held = fewer._actor._state.keys_BHCE[1].shape[0]
             assert len(lanes) <= held < max(2 * len(lanes), 2 * 16)
     assert len(lanes) == 1
     assert held == 16

@@ -4,15 +4,16 @@ import json
 
 import pytest
 import torch
-from test_cache_parity import make_model, random_tokens
+from small_models import config_of, make_model, random_transitions
 from transformers import AutoConfig, AutoModel
 
 from icrl.errors import CheckpointError, UsageError
 from icrl.models.agent import load_agent
 from icrl.models.config import InContextConfig
+from icrl.models.methods import METHODS
+from icrl.models.model import InContextModel
 from icrl.models.options import ModelOptions
 from icrl.models.saved import sign_model
-from icrl.models.transformer import InContextTransformer
 
 
 @pytest.fixture
@@ -30,53 +31,57 @@ def folder(tmp_path):
 def test_from_pretrained_returns_the_saved_weights_exactly(folder):
     """Kills: `_init_weights` writing over loaded weights, which gives a random model without a word."""
     path, model = folder
-    for loaded in (InContextTransformer.from_pretrained(path), AutoModel.from_pretrained(path)):
-        assert isinstance(loaded, InContextTransformer)
+    for loaded in (InContextModel.from_pretrained(path), AutoModel.from_pretrained(path)):
+        assert isinstance(loaded, InContextModel)
         assert loaded.state_dict().keys() == model.expected.keys()
         for name, value in loaded.state_dict().items():
             assert torch.equal(value, model.expected[name]), name
-        tokens = random_tokens(2, 12)
+        batch = random_transitions(2, 12)
         with torch.no_grad():
-            assert torch.equal(loaded.eval()(tokens).logits, model(tokens).logits)
+            assert torch.equal(loaded.eval()(batch), model(batch))
 
 
 def test_a_box_model_survives_saving(tmp_path):
     """Kills: bounds of a Box kept in a buffer that is not saved and comes back as whatever was in memory."""
     space = {"kind": "box", "shape": [2], "low": [-3.0, None], "high": [5.0, None]}
-    config = InContextConfig.of(
-        ModelOptions(n_layer=1, width=16, context_length=4),
-        observation_space=space, action_space={"kind": "discrete", "n": 3}, horizon=4,
-    )  # fmt: skip
-    model = InContextTransformer(config).eval()
+    spec = {"observation_space": space, "action_space": {"kind": "discrete", "n": 3}, "horizon": 4}
+    model = InContextModel(config_of(spec, n_layer=1, width=16, context_length=4)).eval()
     model.save_pretrained(tmp_path)
-    loaded = InContextTransformer.from_pretrained(tmp_path)
+    loaded = InContextModel.from_pretrained(tmp_path)
     observations = torch.randn(2, 4, 2)
     with torch.no_grad():
-        assert torch.equal(loaded.embedding.observation(observations), model.embedding.observation(observations))
+        found, expected = (of.net.embedding["0"].observation(observations) for of in (loaded, model))
+        assert torch.equal(found, expected)
 
 
 def test_initial_weights_have_the_stated_spread():
     """Kills: an initialisation that a later call of post_init undoes."""
-    model = InContextTransformer(make_model(width=64, n_layer=3).config)
-    block = model.blocks[1]
+    model = InContextModel(make_model(width=64, n_layer=3).config)
+    block, embedding = model.net.backbone.blocks[1], model.net.embedding["0"]
     assert block.attention.qkv.weight.std().item() == pytest.approx(0.4 * 64**-0.5, rel=0.05)
     assert block.mlp.up.weight.std().item() == pytest.approx(0.4 * 64**-0.5, rel=0.05)
     assert block.attention.out.weight.abs().max().item() == 0
     assert block.mlp.down.weight.abs().max().item() == 0
-    assert model.embedding.step.weight.std().item() == pytest.approx(0.05, rel=0.1)
-    assert model.embedding.previous_reward.weight.std().item() == pytest.approx(0.05, rel=0.5)
+    assert embedding.step.weight.std().item() == pytest.approx(0.05, rel=0.1)
+    assert embedding.previous_reward.weight.std().item() == pytest.approx(0.05, rel=0.5)
 
 
 def test_config_json_states_every_field(folder):
     """Kills: a default left out of the file, which changes a saved model when the default changes."""
     path, model = folder
     saved = json.loads((path / "config.json").read_text())
-    expected = vars(ModelOptions(**{name: getattr(model.config, name) for name in vars(ModelOptions())}))
-    assert {name: saved[name] for name in expected} == expected
+    options = {"n_layer": 2, "n_head": 2, "width": 16, "context_length": 12, "context_keep": 0.5}
+    assert saved["backbone"] == {"name": "transformer", **vars(ModelOptions()), **options}
+    assert saved["method"] == {"name": "ad", **vars(METHODS["ad"].Options())}
     assert saved["model_type"] == "icrl"
-    assert saved["observation_space"] == {"kind": "multi_discrete", "nvec": [9, 7]}
-    assert saved["action_space"] == {"kind": "discrete", "n": 5}
-    assert (saved["horizon"], saved["method"]) == (6, "ad")
+    assert saved["specs"] == {
+        "0": {
+            "observation_space": {"kind": "multi_discrete", "nvec": [9, 7]},
+            "action_space": {"kind": "discrete", "n": 5},
+            "horizon": 6,
+            "scales": None,
+        }
+    }
     assert AutoConfig.from_pretrained(path).to_diff_dict() == InContextConfig.from_pretrained(path).to_diff_dict()
 
 
@@ -87,6 +92,30 @@ def test_unknown_config_keys_are_refused(folder, key):
     values = json.loads((path / "config.json").read_text()) | {key: 5}
     (path / "config.json").write_text(json.dumps(values))
     with pytest.raises(UsageError, match=f"unknown key '{key}'"):
+        InContextConfig.from_pretrained(path)
+
+
+@pytest.mark.parametrize(
+    ("part", "change", "message"),
+    [
+        ("backbone", {"context_lenght": 5}, "backbone transformer has no option 'context_lenght'"),
+        ("backbone", {"context_keep": 1.5}, "model.context_keep is 1.5"),
+        ("backbone", {"name": "transfomer"}, "unknown backbone 'transfomer' .did you mean 'transformer'"),
+        ("backbone", {"name": None}, "has the backbone .*expected its name"),
+        ("method", {"label_smooth": 0.1}, "method ad has no option 'label_smooth'"),
+        ("method", {"label_smoothing": 2.0}, "method.label_smoothing is 2.0"),
+        ("method", {"name": "da"}, "unknown method 'da'"),
+        ("specs", {"0": {"horizon": 6}}, "specs hold .*action_space"),
+        ("specs", {"1": 3}, "specs hold"),
+    ],
+)
+def test_what_is_wrong_within_a_part_is_refused(folder, part, change, message):
+    """Kills: an option of a method or backbone that is misspelt or out of range, and taken without a word."""
+    path, _ = folder
+    values = json.loads((path / "config.json").read_text())
+    values[part] |= change
+    (path / "config.json").write_text(json.dumps(values))
+    with pytest.raises(UsageError, match=message):
         InContextConfig.from_pretrained(path)
 
 
@@ -130,8 +159,10 @@ def test_load_agent_refuses_weights_of_another_size(folder):
     """Kills: missing or misfitting weights replaced by random ones with a warning only."""
     path, _ = folder
     config = json.loads((path / "config.json").read_text())
-    for change in ({"n_layer": 3}, {"width": 32}, {"horizon": 9}, {"n_layer": 1}):
-        (path / "config.json").write_text(json.dumps(config | change))
+    for key, value in (("n_layer", 3), ("width", 32), ("horizon", 9), ("n_layer", 1)):
+        changed = json.loads(json.dumps(config))
+        (changed["specs"]["0"] if key == "horizon" else changed["backbone"])[key] = value
+        (path / "config.json").write_text(json.dumps(changed))
         with pytest.raises(CheckpointError, match="holds no model"):
             load_agent(path)
 
@@ -164,7 +195,7 @@ def test_weights_that_are_not_finite_are_named(folder, value):
     """Kills: a model of NaN that acts, badly."""
     path, model = folder
     with torch.no_grad():
-        model.blocks[-1].mlp.down.weight[0, 0] = value
+        model.net.backbone.blocks[-1].mlp.down.weight[0, 0] = value
     model.save_pretrained(path)
     with pytest.raises(CheckpointError, match=r"blocks\.\d+\.mlp\.down\.weight have values that are not finite"):
         load_agent(path)

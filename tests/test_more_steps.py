@@ -209,12 +209,12 @@ def test_a_run_that_is_killed_is_one_run_at_wandb(kills, tiny_data, tmp_path, mo
 
 def test_a_save_that_would_fail_fails_before_the_first_step(tiny_data, tmp_path, monkeypatch):
     """Kills: hours of training that end in a traceback while the model is saved."""
-    from icrl.models.transformer import InContextTransformer
+    from icrl.models.model import InContextModel
 
     def fails(*_, **__):
         raise TypeError("Missing required field - 'n_layer'")
 
-    monkeypatch.setattr(InContextTransformer, "save_pretrained", fails)
+    monkeypatch.setattr(InContextModel, "save_pretrained", fails)
     with pytest.raises(TrainingError, match=r"could not be saved at the end \(TypeError: Missing required field"):
         icrl.train(None, tiny_data, tmp_path / "run", **TINY, **{"train.steps": 3})
     assert not (tmp_path / "run").exists()

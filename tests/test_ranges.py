@@ -1,28 +1,28 @@
 """Scales: from the numbers of a dataset to those that a model sees."""
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from test_cache_parity import SPACES, make_model, random_tokens
+from small_models import SPACES, config_of, make_model, nothing_before, random_transitions
 
 from icrl.errors import UsageError
 from icrl.models.agent import InContextAgent
 from icrl.models.config import InContextConfig
-from icrl.models.encoders import BoxEncoder, TokenEmbedding, squash
-from icrl.models.methods import METHODS
-from icrl.models.options import ModelOptions
-from icrl.models.tokens import Tokens
-from icrl.models.transformer import InContextTransformer
+from icrl.models.methods.ad import TokenEmbedding
+from icrl.models.model import InContextModel
+from icrl.models.parts.encoders import BoxEncoder, squash
+from icrl.models.sampling.windows import WindowReader
+from icrl.models.spec import Spec
 from icrl.ranges import Scales, centre_and_unit, measure, sample
 from icrl.store import Window
-from icrl.train.windows import WindowReader
 
 LARGEST = float(np.finfo(np.float32).max)
 DISCRETE = {"kind": "discrete", "n": 2}
-TINY = ModelOptions(n_layer=1, n_head=2, width=16, context_length=12)
+TINY = {"n_layer": 1, "n_head": 2, "width": 16, "context_length": 12}
 
 
 def box(*shape: int, bound: float | None = None, **options) -> dict:
@@ -115,15 +115,15 @@ def test_what_a_model_sees_does_not_depend_on_units_or_bounds():
         seen = []
         for values, paid in ((x, rewards), ((factor * x + offset).astype(dtype), factor * rewards)):
             store = Store(box(3, bound=bound, dtype=dtype), DISCRETE, values, actions, paid)
-            config = InContextConfig.of(
-                TINY, observation_space=store.provenance.observation_space, action_space=DISCRETE, horizon=5,
+            spec = Spec(
+                store.provenance.observation_space, DISCRETE, horizon=5,
                 scales=json.loads(json.dumps(measure(store, range(6)))),
             )  # fmt: skip
             torch.manual_seed(0)
-            embedding = TokenEmbedding(config)
-            batch = WindowReader(store, range(6), 12, config.maps).batch(np.arange(0, 150, 7))
+            embedding = TokenEmbedding(spec, 16)
+            batch = WindowReader(store, range(6), 12, spec.maps).batch(np.arange(0, 150, 7))
             with torch.no_grad():
-                seen.append(embedding(METHODS["ad"]._layout(batch)))
+                seen.append(embedding(batch))
         assert torch.isfinite(seen[0]).all()
         torch.testing.assert_close(seen[1], seen[0], rtol=1e-4, atol=1e-5, msg=f"{kind} ×{factor} +{offset} {dtype}")
         # And it is a signal, also where a sentinel is taken away.
@@ -134,15 +134,12 @@ def test_what_a_model_sees_does_not_depend_on_units_or_bounds():
 def test_rewards_of_0_and_1_are_what_they_were():
     """Kills: a bit of difference to models of before there were scales, where rewards are 0 and 1."""
     rewards = {"rewards": {"centre": [0.0], "unit": [1.0]}}
-    before, now = (
-        TokenEmbedding(InContextConfig.of(TINY, **SPACES, scales=scales)).requires_grad_(False)
-        for scales in (None, rewards)
-    )
+    before, now = (TokenEmbedding(Spec(**SPACES, scales=scales), 16).requires_grad_(False) for scales in (None, rewards))
     now.load_state_dict(before.state_dict())
-    tokens = random_tokens(3, 12)
-    tokens = Tokens(**(vars(tokens) | {"previous_rewards": tokens.previous_rewards.round()}))
-    assert torch.equal(before(tokens), now(tokens))
-    assert not torch.equal(before(random_tokens(3, 12)), before(tokens))
+    batch = replace(random_transitions(3, 12), before=nothing_before(3))
+    rounded = replace(batch, rewards=batch.rewards.round())
+    assert torch.equal(before(rounded), now(rounded))
+    assert not torch.equal(before(batch), before(rounded))
 
 
 def test_squash_typed_in():
@@ -166,18 +163,18 @@ def test_training_and_acting_see_the_same_and_nothing_before_the_first_is_0(offs
         "action_space": box(2, bound=1e12, dtype="float64"),
     }
     store = Store(*spaces.values(), observations, actions, rewards)
-    config = InContextConfig.of(TINY, **spaces, horizon=5, scales=measure(store, range(5)))
+    spec = Spec(**spaces, horizon=5, scales=measure(store, range(5)))
     torch.manual_seed(0)
-    model = InContextTransformer(config)
-    batch = WindowReader(store, [3], 12, config.maps).batch(np.array([0]))
-    assert not batch.before_actions.any()
-    assert not batch.before_rewards.any()
+    model = InContextModel(config_of(spec, **TINY))
+    batch = WindowReader(store, [3], 12, spec.maps).batch(np.array([0]))
+    assert not batch.before.actions.any()
+    assert not batch.before.rewards.any()
     assert batch.rewards.abs().median() > 0.1
-    assert {t.dtype for t in (batch.observations, batch.actions, batch.rewards, batch.before_rewards)} == {
+    assert {t.dtype for t in (batch.observations, batch.actions, batch.rewards, batch.before.rewards)} == {
         torch.float32
     }
     with torch.no_grad():
-        mean = model(METHODS["ad"]._layout(batch)).logits[0, -1, 0].numpy()
+        mean = model(batch)[0, -1, 0].numpy()
     agent = InContextAgent(model, greedy=True)
     agent.reset(1)
     for t in range(12):
@@ -185,7 +182,7 @@ def test_training_and_acting_see_the_same_and_nothing_before_the_first_is_0(offs
         action = agent.act(window.observations)
         agent._actions = window.actions.copy()
         agent.observe(window.rewards, window.terminated, window.truncated)
-    centre, scale = (np.array(config.scales["actions"][part]) for part in ("centre", "unit"))
+    centre, scale = (np.array(spec.scales["actions"][part]) for part in ("centre", "unit"))
     np.testing.assert_allclose((action[0] - centre) / scale, mean, rtol=1e-3, atol=1e-4)
 
 
@@ -201,17 +198,16 @@ def test_learning_does_not_depend_on_the_unit_of_rewards_and_observations():
 
     def losses(scales: bool, pay: float, unit: float, bound: float | None) -> list[float]:
         store = Store(box(1, bound=bound, dtype="float64"), DISCRETE, unit * cue, actions, pay * right)
-        config = InContextConfig.of(
-            ModelOptions(n_layer=2, n_head=2, width=32, context_length=12),
-            observation_space=store.provenance.observation_space, action_space=DISCRETE, horizon=5,
+        spec = Spec(
+            store.provenance.observation_space, DISCRETE, horizon=5,
             scales=measure(store, range(64)) if scales else None,
         )  # fmt: skip
         torch.manual_seed(0)
-        model = InContextTransformer(config)
+        model = InContextModel(config_of(spec, n_layer=2, n_head=2, width=32, context_length=12))
         optimiser = torch.optim.AdamW(model.parameters(), lr=5e-3)
-        reader, out = WindowReader(store, range(64), 12, config.maps), []
+        reader, out = WindowReader(store, range(64), 12, spec.maps), []
         for _ in range(60):
-            loss, metrics = METHODS["ad"].loss(model, reader.batch(np.arange(64)))
+            loss, metrics = model.method.loss(model, reader.batch(np.arange(64)))
             optimiser.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -273,29 +269,29 @@ def test_a_config_without_scales_maps_by_bounds_as_before(tmp_path):
         "horizon": 4,
     }
     torch.manual_seed(0)
-    model = InContextTransformer(InContextConfig.of(TINY, **spaces))
+    model = InContextModel(config_of(spaces, **TINY))
     model.save_pretrained(tmp_path)
     saved = json.loads((tmp_path / "config.json").read_text())
-    del saved["scales"]
+    del saved["specs"]["0"]["scales"]
     (tmp_path / "config.json").write_text(json.dumps(saved))
-    again = InContextTransformer.from_pretrained(tmp_path)
-    assert again.config.scales is None
-    encoder, x = model.embedding.observation, torch.tensor([[[7.5, 300.0]]])
+    again = InContextModel.from_pretrained(tmp_path)
+    assert again.config.groups["0"].scales is None
+    encoder, x = model.net.embedding["0"].observation, torch.tensor([[[7.5, 300.0]]])
     by_hand = encoder.out(torch.nn.functional.silu(encoder.hidden(torch.tensor([[[0.5, 300.0]]]))))
     assert torch.equal(encoder(x), by_hand)
     with torch.no_grad():
-        model.head.numbers.weight.zero_()
-    assert model.head(torch.zeros(1, 1, 16))[0, 0, 0].tolist() == [4.0]
+        model.net.head["0"].numbers.weight.zero_()
+    assert model.net.head["0"](torch.zeros(1, 1, 16))[0, 0, 0].tolist() == [4.0]
     agent = InContextAgent(again, greedy=True)
     agent.reset(1)
-    tokens = []
-    agent._context.step, step = lambda t: tokens.append(t) or step(t), agent._context.step
+    read, act = [], agent._actor.act
+    agent._actor.act = lambda now: read.append(now) or act(now)
     agent.act(np.array([[7.5, 300.0]]))
     agent.observe(np.array([5.0]), np.array([False]), np.array([False]))
     agent.act(np.array([[7.5, 300.0]]))
-    assert tokens[0].previous_actions.tolist() == [[[0.0]]]
-    assert tokens[1].observations.tolist() == [[[7.5, 300.0]]]
-    assert (tokens[0].previous_rewards.tolist(), tokens[1].previous_rewards.tolist()) == ([[0.0]], [[5.0]])
+    assert read[0].before.actions.tolist() == [[0.0]]
+    assert read[1].observations.tolist() == [[[7.5, 300.0]]]
+    assert (read[0].before.rewards.tolist(), read[1].before.rewards.tolist()) == ([0.0], [5.0])
 
 
 def test_scales_survive_saving_to_the_last_bit(tmp_path):
@@ -303,9 +299,10 @@ def test_scales_survive_saving_to_the_last_bit(tmp_path):
     third = {"centre": [1 / 3, 1.7e9], "unit": [1e-300, 2 / 3]}
     scales = {"observations": third, "rewards": {"centre": [0.0], "unit": [1e300]}}
     spaces = {"observation_space": box(2, dtype="float64"), "action_space": DISCRETE, "horizon": 4}
-    config = InContextConfig.of(TINY, **spaces, scales=scales)
-    InContextTransformer(config).to(torch.bfloat16).save_pretrained(tmp_path)
-    assert InContextTransformer.from_pretrained(tmp_path).config.scales == scales
+    config = config_of(Spec(**spaces, scales=scales), **TINY)
+    InContextModel(config).to(torch.bfloat16).save_pretrained(tmp_path)
+    assert InContextModel.from_pretrained(tmp_path).config.groups["0"].scales == scales
+    assert InContextConfig.from_pretrained(tmp_path).specs == config.specs
 
 
 def test_scales_that_do_not_fit_are_refused():
@@ -319,7 +316,11 @@ def test_scales_that_do_not_fit_are_refused():
     ]  # fmt: skip
     for scales in bad:
         with pytest.raises(UsageError, match="scales"):
-            InContextConfig.of(TINY, observation_space=box(2), action_space=DISCRETE, horizon=4, scales=scales)
+            Spec(box(2), DISCRETE, horizon=4, scales=scales)
+        saved = config_of(Spec(box(2), DISCRETE, horizon=4, scales=good), **TINY)
+        parts = {"method": saved.method, "backbone": saved.backbone}
+        with pytest.raises(UsageError, match="scales"):
+            InContextConfig(**parts, specs={"0": saved.specs["0"] | {"scales": scales}})
 
 
 def test_half_precision_sees_what_single_precision_sees():
@@ -331,4 +332,4 @@ def test_half_precision_sees_what_single_precision_sees():
     with torch.autocast("cpu", torch.bfloat16):
         assert squash(u).dtype == torch.float32
         torch.testing.assert_close(encoder(u).float(), single, rtol=0.1, atol=0.02)
-    assert make_model().config.maps.observations is None
+    assert make_model().config.groups["0"].maps.observations is None

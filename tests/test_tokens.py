@@ -1,81 +1,108 @@
-"""The token layout: what a token may know, and that windows, prompts and acting build the same tokens."""
+"""AD's token layout: what a token may know, and that windows, prompts and acting build the same tokens."""
+
+from dataclasses import replace
 
 import pytest
 import torch
+from small_models import BEFORE, NONE, cut, make_model, nothing_before, random_transitions, to_act
 
-from icrl.models.tokens import WindowBatch, build_tokens
-
-NONE = 5  # the number of actions
-
-
-def history(T: int = 10, seed: int = 0) -> dict[str, torch.Tensor]:
-    """One history of random transitions, `(1, T, ...)`."""
-    generator = torch.Generator().manual_seed(seed)
-    dones = torch.arange(T) % 4 == 3
-    return {
-        "observations": torch.randint(9, (1, T, 2), generator=generator),
-        "actions": torch.randint(NONE, (1, T), generator=generator),
-        "rewards": torch.rand((1, T), generator=generator),
-        "dones": dones[None],
-        "steps": (torch.arange(T) % 4)[None],
-    }
+from icrl.models.methods.ad import TokenEmbedding
+from icrl.transitions import Before, Transitions
 
 
-def before(h: dict[str, torch.Tensor], t: int) -> tuple[torch.Tensor, ...]:
-    """The transition before t: its action, reward and done flag."""
-    if t == 0:
-        return torch.tensor([NONE]), torch.zeros(1), torch.ones(1, dtype=torch.bool)
-    return h["actions"][:, t - 1], h["rewards"][:, t - 1], h["dones"][:, t - 1]
+def embedding() -> TokenEmbedding:
+    return make_model().net.embedding["0"].requires_grad_(False)
+
+
+def history(T: int = 10) -> Transitions:
+    """One history of random transitions, in episodes of four steps."""
+    ends = (torch.arange(T) % 4 == 3)[None]
+    steps = (torch.arange(T) % 4)[None]
+    flags = {"terminated": ends & (steps < 0), "truncated": ends}
+    return replace(random_transitions(1, T), **flags, steps=steps, before=nothing_before(1))
 
 
 def test_shift_typed_in():
-    """Kills: a token that holds its own action or reward (the label leaks), and a shift by one too many."""
-    tokens = build_tokens(
-        observations=torch.tensor([[7, 8, 9]]),
-        actions=torch.tensor([[1, 2, 3]]),
-        rewards=torch.tensor([[0.5, 1.5, 2.5]]),
-        dones=torch.tensor([[False, True, False]]),
-        steps=torch.tensor([[0, 1, 0]]),
-        before_actions=torch.tensor([4]),
-        before_rewards=torch.tensor([9.0]),
-        before_dones=torch.tensor([True]),
+    """Kills: a token that holds its own action or reward (the label leaks), and a shift by one too many; an end of
+    the episode of which one of its two kinds is not read."""
+    embed = embedding()
+    batch = Transitions(
+        observations=torch.tensor([[[7, 1], [8, 2], [0, 3], [1, 4]]]),
+        actions=torch.tensor([[1, 2, 3, 0]]),
+        rewards=torch.tensor([[0.5, 1.5, 2.5, 3.5]]),
+        terminated=torch.tensor([[False, True, False, False]]),
+        truncated=torch.tensor([[False, False, True, True]]),
+        steps=torch.tensor([[0, 1, 0, 5]]),
+        before=Before(torch.tensor([4]), torch.tensor([9.0]), torch.tensor([True]), torch.tensor([False])),
+        lengths=torch.tensor([4]),
     )
-    assert tokens.shape == (1, 3)
-    assert tokens.observations.tolist() == [[7, 8, 9]]
-    assert tokens.previous_actions.tolist() == [[4, 1, 2]]
-    assert tokens.previous_rewards.tolist() == [[9.0, 0.5, 1.5]]
-    assert tokens.previous_dones.tolist() == [[True, False, True]]
-    assert tokens.steps.tolist() == [[0, 1, 0]]
+    assert batch.shape == (1, 4)
+    first, second = (table.weight for table in embed.observation.tables)
+    expected = (
+        (first[[7, 8, 0, 1]] + second[[1, 2, 3, 4]])
+        + embed.previous_action.weight[[4, 1, 2, 3]]
+        + torch.tensor([[9.0], [0.5], [1.5], [2.5]]) @ embed.previous_reward.weight.T
+        + embed.previous_done.weight[[1, 0, 1, 1]]
+        + embed.step.weight[[0, 1, 0, 5]]
+    )
+    torch.testing.assert_close(embed(batch), expected[None], atol=1e-6, rtol=0)
+    for name in ("terminated", "truncated"):
+        before = replace(batch.before, terminated=~batch.before.terminated, truncated=batch.before.truncated)
+        before = replace(before, **{name: torch.tensor([True])})
+        torch.testing.assert_close(embed(replace(batch, before=before)), expected[None], atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize("start", [1, 3, 4, 9])
 def test_a_window_has_the_tokens_of_the_whole_history(start):
     """Kills: a window from the middle that begins as if nothing had been before it."""
-    h = history()
-    whole = build_tokens(*h.values(), *before(h, 0))
-    window = build_tokens(*(value[:, start:] for value in h.values()), *before(h, start))
-    for name, value in vars(window).items():
-        assert torch.equal(value, getattr(whole, name)[:, start:]), name
+    embed, whole = embedding(), history()
+    window = cut(whole, start, 10 - start)
+    assert torch.equal(embed(window), embed(whole)[:, start:])
+    assert not torch.equal(embed(replace(window, before=nothing_before(1))), embed(whole)[:, start:])
 
 
 def test_acting_builds_the_tokens_that_training_builds():
     """Kills: a layout of acting that drifts from the one trained on."""
-    h = history()
-    whole = build_tokens(*h.values(), *before(h, 0))
-    nothing = torch.empty((1, 0))
+    embed, whole = embedding(), history()
     for t in range(10):
-        now = build_tokens(
-            h["observations"][:, t : t + 1], nothing, nothing, nothing, h["steps"][:, t : t + 1], *before(h, t)
+        now = to_act(whole, t)
+        assert now.actions.shape == (1, 0)
+        assert torch.equal(embed(now), embed(whole)[:, t : t + 1])
+
+
+def test_no_token_holds_what_followed_it():
+    """Kills: the same leak through any column, at every place."""
+    embed, whole = embedding(), history()
+    for t in range(10):
+        other = replace(
+            whole,
+            **{name: getattr(whole, name).clone() for name in BEFORE},
         )
-        for name, value in vars(now).items():
-            assert torch.equal(value, getattr(whole, name)[:, t : t + 1]), name
+        other.actions[:, t] = (other.actions[:, t] + 1) % NONE
+        other.rewards[:, t] += 1.0
+        other.terminated[:, t] = ~whole.dones[:, t]
+        other.truncated[:, t] = False
+        assert torch.equal(embed(other)[:, : t + 1], embed(whole)[:, : t + 1])
+        assert t == 9 or (embed(other)[:, t + 1] != embed(whole)[:, t + 1]).any()
 
 
 def test_to_keeps_every_field_and_its_type():
-    """Kills: a field added later that stays behind on the CPU."""
-    h = history()
-    batch = WindowBatch(*h.values(), *before(h, 0), torch.tensor([10]))
+    """Kills: a field added later that stays behind on the CPU, also within trees and among the extras."""
+    batch = random_transitions(2, 10)
+    batch = replace(batch, observations={"place": batch.observations, "more": {"reward": batch.rewards}})
     moved = batch.to("meta")
-    for name, value in vars(batch).items():
-        assert getattr(moved, name).device.type == "meta"
-        assert getattr(moved, name).dtype == value.dtype
+
+    def leaves(value, name=""):
+        if isinstance(value, dict):
+            return [leaf for key, part in value.items() for leaf in leaves(part, f"{name}.{key}")]
+        return [(name, value)]
+
+    found, expected = (leaves(vars(b) | {"before": dict(vars(b.before))}) for b in (moved, batch))
+    assert [name for name, _ in found] == [name for name, _ in expected]
+    assert len(found) == 14
+    for (name, value), (_, was) in zip(found, expected, strict=True):
+        if name == ".group":
+            assert value == was
+            continue
+        assert value.device.type == "meta", name
+        assert (value.dtype, value.shape) == (was.dtype, was.shape), name

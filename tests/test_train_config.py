@@ -17,7 +17,8 @@ def test_presets_load_and_begin_with_a_comment(name):
 def test_the_demo_preset_is_the_stated_one():
     """Kills: a changed default that silently changes the demo."""
     config = load_config(TrainConfig, "ad-small")
-    model, options = config.model, config.train
+    model, options = config.model.options, config.train
+    assert (config.model.name, config.method.name) == ("transformer", "ad")
     assert (model.n_layer, model.width, model.n_head, model.context_length) == (3, 64, 2, 200)
     assert (options.batch_size, options.steps, options.learning_rate) == (64, 1750, 3e-3)
     assert (options.betas, options.weight_decay, options.clip) == ((0.9, 0.95), 0.01, 1.0)
@@ -30,7 +31,7 @@ def test_the_demo_preset_is_the_stated_one():
         ("train.steps", 0, "train.steps is 0: expected at least 1"),
         ("train.batch_size", 5, "batch_size 5 does not divide into train.accumulation 2"),
         ("train.learning_rate", -1.0, "learning_rate is -1.0: expected a number above 0"),
-        ("train.label_smoothing", 1.0, "label_smoothing is 1.0: expected at least 0 and below 1"),
+        ("method.label_smoothing", 1.0, "label_smoothing is 1.0: expected at least 0 and below 1"),
         ("train.betas", [0.9, 1.5], "two numbers of at least 0 and below 1"),
         ("train.schedule", "linear", "schedule"),
         ("seed", -1, "seed is -1"),

@@ -30,7 +30,7 @@ TINY = {
     "train.evaluate_tasks": 2,
     "train.checkpoint_every": 5,
 }
-NOISE = {"model.attention_dropout": 0.1, "model.residual_dropout": 0.1, "train.token_mask": 0.1}
+NOISE = {"model.attention_dropout": 0.1, "model.residual_dropout": 0.1, "method.token_mask": 0.1}
 KILL_AT_STEP = """
 import os, icrl.train.loop as loop
 rate = loop.learning_rate_at
@@ -83,14 +83,18 @@ def test_a_run_keeps_the_scales_that_it_began_with(tiny_data, tmp_path):
     out = icrl.train(None, tiny_data, tmp_path / "run", **TINY)
     newest, config = sorted((out / "checkpoints").iterdir())[-1], out / "model" / "config.json"
     state = json.loads((newest / "state.json").read_text())
-    assert json.loads(config.read_text())["scales"] == {"rewards": {"centre": [0.0], "unit": [1.0]}} == state["scales"]
+
+    def saved() -> dict | None:
+        return json.loads(config.read_text())["specs"]["0"]["scales"]
+
+    assert saved() == {"rewards": {"centre": [0.0], "unit": [1.0]}} == state["scales"]
     other = {"rewards": {"centre": [0.0], "unit": [4.0]}}
     for change in ({**state, "scales": other}, {key: state[key] for key in state if key != "scales"}):
         shutil.rmtree(out / "model", ignore_errors=True)
         (newest / "state.json").unlink()
         seal(newest, {key: value for key, value in change.items() if key not in ("files", "sha256")})
         icrl.train(None, tiny_data, out, resume=True, **TINY)
-        assert json.loads(config.read_text())["scales"] == change.get("scales")
+        assert saved() == change.get("scales")
 
 
 def test_metrics_hold_losses_and_both_curves(finished):
@@ -252,7 +256,7 @@ def test_what_would_fail_later_is_told_by_the_dry_run_and_before_anything_is_wri
         60_000  # Of the tiny model, roughly: its checkpoints, the newest beside those that stay, are 12 times that.
     )
     faults = [
-        (point, {"train.label_smoothing": 0.1}, None, "label_smoothing is 0.1, and point-robot has continuous"),
+        (point, {"method.label_smoothing": 0.1}, None, "label_smoothing is 0.1, and point-robot has continuous"),
         (tiny_data, {"train.wandb": "online"}, None, "there is no key"),
         (tiny_data, {"method": "at"}, None, "did you mean 'ad'"),
         (tiny_data, {"model.context_length": 10**6}, 0, "GB free: free some space"),

@@ -1,55 +1,39 @@
 """The transformer and AD's objective: causality, memory across episodes, exact gradients of the fast kernels."""
 
+from dataclasses import replace
+
 import pytest
 import torch
-from test_cache_parity import SPACES, make_model, random_tokens
+from small_models import CONTEXT as T
+from small_models import NONE, SPACES, make_model, method_of, nothing_before, random_transitions
 from torch.nn import functional as F
 
 from icrl.errors import UsageError
 from icrl.models.backbones import kernels
-from icrl.models.config import InContextConfig
-from icrl.models.encoders import make_observation_encoder
-from icrl.models.methods import METHODS
+from icrl.models.model import InContextModel
 from icrl.models.options import ModelOptions
-from icrl.models.tokens import Tokens, WindowBatch
-from icrl.models.transformer import InContextTransformer
-
-AD = METHODS["ad"]
-T = 12
+from icrl.models.parts.encoders import make_observation_encoder
+from icrl.transitions import Transitions
 
 
-def random_batch(windows: int = 3, lengths: tuple[int, ...] = (T, T, T)) -> WindowBatch:
-    tokens = random_tokens(windows, T)
-    generator = torch.Generator().manual_seed(7)
-    return WindowBatch(
-        observations=tokens.observations,
-        actions=torch.randint(5, (windows, T), generator=generator),
-        rewards=tokens.previous_rewards,
-        dones=tokens.previous_dones,
-        steps=tokens.steps,
-        before_actions=torch.full((windows,), 5),
-        before_rewards=torch.zeros(windows),
-        before_dones=torch.ones(windows, dtype=torch.bool),
-        lengths=torch.tensor(lengths),
-    )
-
-
-def changed(tokens: Tokens, at: int) -> Tokens:
-    """The tokens with another observation at one place."""
-    observations = tokens.observations.clone()
+def changed(batch: Transitions, at: int) -> Transitions:
+    """The batch with another observation at one place."""
+    observations = batch.observations.clone()
     observations[:, at] = (observations[:, at] + 1) % 7
-    return Tokens(**(vars(tokens) | {"observations": observations}))
+    return replace(batch, observations=observations)
+
+
+def loss_of(model: InContextModel, batch: Transitions, generator: torch.Generator | None = None):
+    return model.method.loss(model, batch, generator)
 
 
 @torch.inference_mode()
 def test_the_first_episode_reaches_the_last_logits():
     """Kills: positions or attention that restart at an episode's start, which erase in-context learning silently."""
-    model, tokens = make_model(), random_tokens(2, T)
-    dones = torch.arange(T) % 4 == 0  # three episodes of four steps
-    tokens = Tokens(
-        **(vars(tokens) | {"previous_dones": dones.expand(2, T), "steps": torch.arange(T).expand(2, T) % 4})
-    )
-    effect = (model(tokens).logits - model(changed(tokens, 1)).logits).abs().amax(-1)
+    model, batch = make_model(), random_transitions(2, T)
+    ends = (torch.arange(T) % 4 == 3).expand(2, T)  # three episodes of four steps
+    batch = replace(batch, terminated=ends & False, truncated=ends, steps=torch.arange(T).expand(2, T) % 4)
+    effect = (model(batch) - model(changed(batch, 1))).abs().amax(-1)
     assert (effect[:, 0] == 0).all()
     assert (effect[:, 1:4] > 1e-5).all()
     assert (effect[:, 4:] > 1e-5).all()
@@ -58,9 +42,9 @@ def test_the_first_episode_reaches_the_last_logits():
 @torch.inference_mode()
 def test_nothing_of_the_future_reaches_the_past():
     """Kills: attention that is not causal."""
-    model, tokens = make_model(), random_tokens(2, T)
+    model, batch = make_model(), random_transitions(2, T)
     for at in range(T):
-        effect = (model(tokens).logits - model(changed(tokens, at)).logits).abs().amax(-1)
+        effect = (model(batch) - model(changed(batch, at))).abs().amax(-1)
         assert (effect[:, :at] == 0).all()
         assert (effect[:, at] > 1e-5).all()
 
@@ -69,27 +53,44 @@ def test_nothing_of_the_future_reaches_the_past():
 def test_the_order_of_the_past_matters():
     """Kills: rotary angles that are not applied, so that the context is a bag of tokens."""
     # The last token's own embedding and the set of the others stay the same; only the order of two of them changes.
-    model, tokens = make_model(n_layer=1), random_tokens(1, T)
-    order = [1, 0, *range(2, T)]
-    assert (model(tokens).logits[0, -1] - model(tokens[:, order]).logits[0, -1]).abs().max() > 1e-5
+    model, x = make_model(n_layer=1), torch.randn((1, T, 16), generator=torch.Generator().manual_seed(0))
+    order, backbone = [1, 0, *range(2, T)], model.net.backbone
+    assert (backbone(x)[0, -1] - backbone(x[:, order])[0, -1]).abs().max() > 1e-5
 
 
 @torch.inference_mode()
-@pytest.mark.parametrize("field", ["observations", "previous_actions", "previous_rewards", "previous_dones", "steps"])
+@pytest.mark.parametrize("field", ["observations", "actions", "rewards", "terminated", "truncated", "steps"])
 def test_every_part_of_a_token_is_read(field):
     """Kills: an embedding that is made and never added."""
-    model, tokens = make_model(), random_tokens(2, T)
-    value = getattr(tokens, field)
+    model, batch = make_model(), random_transitions(2, T)
+    no = torch.zeros((2, T), dtype=torch.bool)
+    batch = replace(batch, terminated=no, truncated=no)
+    value = getattr(batch, field)
+    other = ~value if value.dtype == torch.bool else (value + 0.5 if value.is_floating_point() else (value + 1) % 5)
+    # What follows a choice is read from the next token on.
+    first = 0 if field in ("observations", "steps") else 1
+    effect = (model(replace(batch, **{field: other})) - model(batch))[:, first:]
+    assert effect.abs().min(dim=-1).values.max() > 1e-4
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("field", ["actions", "rewards", "terminated", "truncated"])
+def test_every_part_of_what_came_before_is_read(field):
+    """Kills: a window that begins as if the transition before it had been another."""
+    model, batch = make_model(), random_transitions(2, T)
+    no = torch.zeros(2, dtype=torch.bool)
+    batch = replace(batch, before=replace(batch.before, terminated=no, truncated=no))
+    value = getattr(batch.before, field)
     other = ~value if value.dtype == torch.bool else (value + 0.5 if value.is_floating_point() else (value + 1) % 6)
-    logits = model(Tokens(**(vars(tokens) | {field: other}))).logits
-    assert (logits - model(tokens).logits).abs().min(dim=-1).values.max() > 1e-4
+    effect = model(replace(batch, before=replace(batch.before, **{field: other}))) - model(batch)
+    assert effect[:, 0].abs().amax(-1).min() > 1e-4
 
 
 def test_loss_is_the_cross_entropy_of_the_rows_inside():
     """Kills: padding in the loss or the accuracy, a loss on shifted actions, a mean over windows of unequal length."""
-    model, batch = make_model(), random_batch(lengths=(T, 5, 1))
-    loss, metrics = AD.loss(model, batch)
-    logits = model(AD.tokens(*list(vars(batch).values())[:-1])).logits
+    model, batch = make_model(), random_transitions(3, T, lengths=(T, 5, 1))
+    loss, metrics = loss_of(model, batch)
+    logits = model(batch)
     rows = [(window, t) for window, length in enumerate((T, 5, 1)) for t in range(length)]
     expected = [-logits[row].log_softmax(-1)[batch.actions[row]] for row in rows]
     torch.testing.assert_close(loss, torch.stack(expected).mean())
@@ -101,34 +102,35 @@ def test_loss_is_the_cross_entropy_of_the_rows_inside():
 
 def test_label_smoothing_typed_in():
     """Kills: a smoothing that is accepted and ignored."""
-    model, batch = make_model(), random_batch()
-    plain, _ = AD.loss(model, batch)
-    smooth, _ = AD.loss(model, batch, label_smoothing=0.2)
-    uniform = -model(AD.tokens(*list(vars(batch).values())[:-1])).logits.log_softmax(-1).mean()
+    model, batch = make_model(), random_transitions(3, T)
+    plain, _ = loss_of(model, batch)
+    smooth, _ = loss_of(make_model(method=method_of(label_smoothing=0.2)), batch)
+    uniform = -model(batch).log_softmax(-1).mean()
     torch.testing.assert_close(smooth, 0.8 * plain + 0.2 * uniform)
 
 
 def test_token_mask_hides_whole_tokens_and_leaves_them_out_of_the_loss():
     """Kills: a mask that leaves part of a token, or the loss of a position whose observation is hidden."""
-    model, batch = make_model(), random_batch()
-    generator = torch.Generator().manual_seed(3)
+    model, batch = make_model(method=method_of(token_mask=0.4)), random_transitions(3, T)
     hidden = torch.rand((3, T), generator=torch.Generator().manual_seed(3)) < 0.4
-    loss, _ = AD.loss(model, batch, token_mask=0.4, generator=generator)
-    tokens = AD.tokens(*list(vars(batch).values())[:-1])
+    loss, _ = loss_of(model, batch, torch.Generator().manual_seed(3))
     with torch.no_grad():
-        logits = model(tokens, token_mask=hidden).logits
-        others = Tokens(**{name: value.clone() for name, value in vars(tokens).items()})
+        logits = model(batch, hidden_BT=hidden)
+        others = batch.map(torch.clone)
         others.observations[hidden] = (others.observations[hidden] + 1) % 7
-        others.previous_rewards[hidden] += 1.0
-        assert torch.equal(model(others, token_mask=hidden).logits, logits)
+        # A token holds the reward of the transition before it.
+        others.rewards[:, :-1][hidden[:, 1:]] += 1.0
+        assert torch.equal(model(others, hidden_BT=hidden), logits)
+        assert not torch.equal(model(others), model(batch))
     expected = F.cross_entropy(logits[~hidden], batch.actions[~hidden])
     torch.testing.assert_close(loss.detach(), expected)
+    assert loss_of(make_model(), batch)[0].item() != pytest.approx(loss.item(), abs=1e-3)
 
 
 def test_every_parameter_gets_a_gradient():
     """Kills: an unused parameter, on which DistributedDataParallel stops."""
-    model = make_model().train()
-    loss, _ = AD.loss(model, random_batch(), token_mask=0.2)
+    model = make_model(method=method_of(token_mask=0.2)).train()
+    loss, _ = loss_of(model, random_transitions(3, T))
     loss.backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None, name
@@ -138,11 +140,11 @@ def test_every_parameter_gets_a_gradient():
 @pytest.mark.parametrize("dropout", ["attention_dropout", "residual_dropout", "embedding_dropout"])
 def test_dropout_acts_in_training_only(dropout):
     """Kills: a dropout that is set and does nothing, or that is on while acting."""
-    model, tokens = make_model(**{dropout: 0.5}), random_tokens(2, T)
+    model, batch = make_model(**{dropout: 0.5}), random_transitions(2, T)
     with torch.no_grad():
-        assert torch.equal(model(tokens).logits, model(tokens).logits)
+        assert torch.equal(model(batch), model(batch))
         model.train()
-        assert not torch.equal(model(tokens).logits, model(tokens).logits)
+        assert not torch.equal(model(batch), model(batch))
 
 
 def test_gradient_checkpointing_gives_the_same_gradients():
@@ -153,7 +155,7 @@ def test_gradient_checkpointing_gives_the_same_gradients():
         if checkpointing:
             # transformers renamed it; both names are within the version bounds.
             (getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable)()
-        AD.loss(model, random_batch())[0].backward()
+        loss_of(model, random_transitions(3, T))[0].backward()
         gradients.append([parameter.grad for parameter in model.parameters()])
     for plain, recomputed in zip(*gradients, strict=True):
         torch.testing.assert_close(plain, recomputed, atol=1e-7, rtol=1e-5)
@@ -161,14 +163,14 @@ def test_gradient_checkpointing_gives_the_same_gradients():
 
 def test_bf16_autocast_is_near_fp32():
     """Kills: a part that refuses bf16, or attention that loses its meaning in it."""
-    model, batch = make_model(), random_batch()
-    exact, _ = AD.loss(model, batch)
+    model, batch = make_model(), random_transitions(3, T)
+    exact, _ = loss_of(model, batch)
     with torch.autocast("cpu", torch.bfloat16):
-        loss, _ = AD.loss(model, batch)
+        loss, _ = loss_of(model, batch)
     loss.backward()
     assert abs(loss.item() - exact.item()) < 0.05
     half = make_model().to(torch.bfloat16)
-    assert abs(AD.loss(half, batch)[0].item() - exact.item()) < 0.1
+    assert abs(loss_of(half, batch)[0].item() - exact.item()) < 0.1
 
 
 @pytest.mark.parametrize(("inputs", "outputs"), [(16, 48), (48, 16), (16, 16)])
@@ -252,10 +254,10 @@ def test_observation_encoders_by_space():
 )
 def test_other_spaces_train(observation_space):
     """Kills: a model that only works on grids."""
-    options = ModelOptions(n_layer=1, n_head=2, width=16, context_length=T, mlp="swiglu")
-    model = InContextTransformer(InContextConfig.of(options, **(SPACES | {"observation_space": observation_space})))
+    spec = SPACES | {"observation_space": observation_space}
+    model = make_model(fresh=True, spec=spec, n_layer=1, mlp="swiglu").train()
     observations = torch.randint(7, (3, T)) if observation_space["kind"] == "discrete" else torch.rand(3, T, 3)
-    loss, _ = AD.loss(model, WindowBatch(**(vars(random_batch()) | {"observations": observations})))
+    loss, _ = loss_of(model, replace(random_transitions(3, T), observations=observations))
     loss.backward()
     assert all(parameter.grad is not None for parameter in model.parameters())
 
@@ -267,18 +269,18 @@ def test_it_learns_to_repeat_what_was_rewarded():
     model = make_model(width=32, fresh=True).train()
     optimiser = torch.optim.AdamW(model.parameters(), lr=3e-3)
 
-    def windows(number: int) -> WindowBatch:
+    def windows(number: int) -> Transitions:
         # A bandit: the best of five arms is hidden; the source tries arms 0, 1, 2, … and stays at the one that paid.
-        best = torch.randint(5, (number, 1), generator=generator)
+        best = torch.randint(NONE, (number, 1), generator=generator)
         actions = torch.arange(T).expand(number, T).minimum(best)
-        return WindowBatch(**(vars(random_batch(number, (T,) * number)) | {
-            "observations": torch.zeros(number, T, 2, dtype=torch.long), "actions": actions,
-            "rewards": (actions == best).float(), "dones": torch.ones(number, T, dtype=torch.bool),
-            "steps": torch.zeros(number, T, dtype=torch.long),
-        }))  # fmt: skip
+        yes, zeros = torch.ones((number, T), dtype=torch.bool), torch.zeros((number, T), dtype=torch.long)
+        return replace(
+            random_transitions(number, T), observations=zeros[..., None].expand(number, T, 2), actions=actions,
+            rewards=(actions == best).float(), terminated=yes, truncated=~yes, steps=zeros, before=nothing_before(number),
+        )  # fmt: skip
 
     for _ in range(150):
-        loss, metrics = AD.loss(model, windows(32))
+        loss, metrics = loss_of(model, windows(32))
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -288,7 +290,7 @@ def test_it_learns_to_repeat_what_was_rewarded():
 def test_context_overflow_is_refused():
     """Kills: positions past the rotary table."""
     with pytest.raises(UsageError, match="13 tokens do not fit the model's context of 12"):
-        make_model()(random_tokens(1, 13))
+        make_model()(random_transitions(1, 13))
 
 
 @pytest.mark.parametrize(

@@ -3,19 +3,14 @@
 import numpy as np
 import pytest
 import torch
+from small_models import BEFORE, COLUMNS
 
 from icrl.data_gen.generate import generate
 from icrl.errors import UsageError
+from icrl.models.sampling.windows import WindowIndex, WindowReader
 from icrl.store import HistoryStore
 from icrl.train.permutation import permute
-from icrl.train.windows import (
-    Share,
-    TrainingWindows,
-    WindowIndex,
-    WindowReader,
-    split_histories,
-    windows_of_samples,
-)
+from icrl.train.samples import Share, TrainingSamples, order_of_samples, split_histories
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 63, 64, 65, 1000])
@@ -57,7 +52,7 @@ def test_every_window_once_per_epoch_over_all_processes(world_size, accumulation
         for part in range(accumulation):
             for rank in range(world_size):
                 samples = Share(batch, accumulation, rank, world_size).samples(step, part)
-                seen += windows_of_samples(samples, num_windows, seed=5).tolist()
+                seen += order_of_samples(samples, num_windows, seed=5).tolist()
     for epoch in range(epochs):
         assert sorted(seen[epoch * num_windows : (epoch + 1) * num_windows]) == list(range(num_windows))
 
@@ -67,7 +62,7 @@ def test_a_step_reads_the_same_windows_for_every_world_size():
     steps = {}
     for world_size in (1, 2, 4):
         parts = [Share(8, 1, rank, world_size).samples(11) for rank in range(world_size)]
-        steps[world_size] = windows_of_samples(np.concatenate(parts), 1000, seed=0).tolist()
+        steps[world_size] = order_of_samples(np.concatenate(parts), 1000, seed=0).tolist()
     assert steps[1] == steps[2] == steps[4]
 
 
@@ -91,21 +86,22 @@ def test_batches_hold_the_stored_transitions_and_the_one_before(tiny_store):
     """Kills: columns shifted against each other, and a window that forgets the transition before its first."""
     store = tiny_store
     reader = WindowReader(store, range(len(store)), length=7)
-    numbers = np.arange(len(reader.index))
+    numbers = np.arange(len(reader))
     batch = reader.batch(numbers)
-    for row, (history, start) in enumerate(zip(*reader.index.locate(numbers), strict=True)):
+    for row, (history, start) in enumerate(zip(*reader._index.locate(numbers), strict=True)):
         whole = store.history(history)
         window = slice(start, start + 7)
         assert np.array_equal(batch.observations[row], whole.observations[window])
         assert np.array_equal(batch.actions[row], whole.actions[window])
         assert np.array_equal(batch.rewards[row], whole.rewards[window])
-        assert np.array_equal(batch.dones[row], whole.dones[window])
+        assert np.array_equal(batch.terminated[row], whole.terminated[window])
+        assert np.array_equal(batch.truncated[row], whole.truncated[window])
         assert np.array_equal(batch.steps[row], whole.step_in_episode[window])
         if start:
-            before = (whole.actions[start - 1], whole.rewards[start - 1], whole.dones[start - 1])
+            before = [getattr(whole, name)[start - 1] for name in BEFORE]
         else:
-            before = (store.provenance.action_space["n"], 0.0, True)
-        assert (batch.before_actions[row], batch.before_rewards[row], batch.before_dones[row]) == before
+            before = [store.provenance.action_space["n"], 0.0, True, False]
+        assert [getattr(batch.before, name)[row] for name in BEFORE] == before
     assert batch.lengths.tolist() == [7] * len(numbers)
 
 
@@ -119,7 +115,7 @@ def test_short_histories_are_padded(tmp_path):
     longest = int(store.lengths.max())
     assert store.lengths.min() < longest
     reader = WindowReader(store, range(len(store)), longest + 3)
-    assert len(reader.index) == len(store)
+    assert len(reader) == len(store)
     batch = reader.batch(np.arange(len(store)))
     assert batch.lengths.tolist() == store.lengths.tolist()
     assert batch.actions.shape == (len(store), longest)
@@ -131,8 +127,10 @@ def test_short_histories_are_padded(tmp_path):
 @pytest.mark.parametrize("workers", [0, 2])
 def test_any_number_of_workers_gives_the_same_batches_and_a_resume_reads_on(tiny_store, workers):
     """Kills: batches that depend on which worker made them, and a resume that reads windows twice."""
-    windows = TrainingWindows(WindowReader(tiny_store, range(len(tiny_store)), 5), Share(4), seed=3)
+    windows = TrainingSamples(WindowReader(tiny_store, range(len(tiny_store)), 5), Share(4), seed=3)
     loader = torch.utils.data.DataLoader(windows, batch_size=None, sampler=range(2, 6), num_workers=workers)
     for step, batch in zip(range(2, 6), loader, strict=True):
-        assert torch.equal(batch.actions, windows[step].actions)
-        assert torch.equal(batch.observations, windows[step].observations)
+        for name in (*COLUMNS, "lengths"):
+            assert torch.equal(getattr(batch, name), getattr(windows[step], name)), name
+        for name in BEFORE:
+            assert torch.equal(getattr(batch.before, name), getattr(windows[step].before, name)), name

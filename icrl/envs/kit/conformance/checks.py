@@ -12,8 +12,9 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.vector import AutoresetMode
 
+from icrl.checks import Failure, expect
 from icrl.envs import make_family
-from icrl.envs.kit.conformance.subject import Failure, Subject, expect, same
+from icrl.envs.kit.conformance.subject import Subject, same
 from icrl.envs.kit.conformance.tasks import held_out, splits, tasks_differ
 from icrl.envs.kit.episodes import policy_history, uniform_policy
 from icrl.envs.kit.measured import measured_returns

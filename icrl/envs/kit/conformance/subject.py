@@ -14,16 +14,6 @@ from icrl.envs.kit.episodes import uniform_policy
 from icrl.tasks import Task, TaskFamily
 
 
-class Failure(Exception):
-    """A promise that is not kept."""
-
-
-def expect(kept: Any, message: str) -> None:
-    """Raises Failure with this message unless `kept`."""
-    if not kept:
-        raise Failure(message)
-
-
 def same(a: NDArray, b: NDArray) -> bool:
     """Whether two arrays are equal, NaN and NaN alike: that a number is none is told once, by the check of spaces."""
     return np.array_equal(a, b, equal_nan=True)

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from icrl.checks import expect
 from icrl.envs import make_family
-from icrl.envs.kit.conformance.subject import Subject, expect, same
+from icrl.envs.kit.conformance.subject import Subject, same
 from icrl.envs.kit.episodes import uniform_policy
 from icrl.envs.kit.parametric import ParametricFamily
 from icrl.held_out import leak
