@@ -134,7 +134,9 @@ def test_what_a_model_sees_does_not_depend_on_units_or_bounds():
 def test_rewards_of_0_and_1_are_what_they_were():
     """Kills: a bit of difference to models of before there were scales, where rewards are 0 and 1."""
     rewards = {"rewards": {"centre": [0.0], "unit": [1.0]}}
-    before, now = (TokenEmbedding(Spec(**SPACES, scales=scales), 16).requires_grad_(False) for scales in (None, rewards))
+    before, now = (
+        TokenEmbedding(Spec(**SPACES, scales=scales), 16).requires_grad_(False) for scales in (None, rewards)
+    )
     now.load_state_dict(before.state_dict())
     batch = replace(random_transitions(3, 12), before=nothing_before(3))
     rounded = replace(batch, rewards=batch.rewards.round())

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from icrl.checks import expect
 from icrl.envs import make_family
 from icrl.envs.kit.episodes import uniform_policy
 from icrl.tasks import Task, TaskFamily
