@@ -10,8 +10,14 @@
 Everything is imported where it is first used: `import icrl` alone loads neither torch nor transformers.
 """
 
+import os
 from importlib import import_module
 from typing import Any
+
+# Threads that wait at a barrier sleep rather than spin, unless the user says otherwise: a core that another process
+# keeps busy then delays training by that core's share, and not by far more (benchmarks/shared_cores.py). OpenMP reads
+# it once, when torch is loaded; processes that this one starts inherit it.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 _PUBLIC = {
     "FAMILIES": "icrl.envs",

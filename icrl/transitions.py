@@ -122,12 +122,14 @@ def successors(observations: NDArray, dones: NDArray[np.bool_], finals: NDArray)
     """What truly followed each of T transitions: the next observation, or the final one where the episode ended.
 
     Args:
-        observations: `(T + 1, *observation_shape)`, or T where the last transition ended its episode.
+        observations: `(T + 1, *observation_shape)`; or T where no more is known: a last transition that did not end
+            its episode is then followed by its own.
         dones: `(T,)`.
         finals: `(E, *observation_shape)` of the episodes that end here, E = dones.sum().
     """
     followed = np.empty((len(dones), *observations.shape[1:]), observations.dtype)
-    last = min(len(dones), len(observations) - 1)
+    last = max(min(len(dones), len(observations) - 1), 0)
     followed[:last] = observations[1 : last + 1]
+    followed[last:] = observations[last : last + 1]
     followed[dones] = finals
     return followed
