@@ -14,51 +14,55 @@ from statistics import mean, median
 import numpy as np
 import torch
 
+from icrl.choices import Choice
 from icrl.models.agent import InContextAgent
 from icrl.models.config import InContextConfig
+from icrl.models.methods import METHODS
+from icrl.models.model import InContextModel
 from icrl.models.options import ModelOptions
-from icrl.models.tokens import Tokens
-from icrl.models.transformer import InContextTransformer
+from icrl.models.spec import Spec
+from icrl.transitions import Before, Transitions
 
-SPACES = {
-    "observation_space": {"kind": "multi_discrete", "nvec": [9, 9]},
-    "action_space": {"kind": "discrete", "n": 5},
-    "horizon": 20,
-}
+SPEC = Spec({"kind": "multi_discrete", "nvec": [9, 9]}, {"kind": "discrete", "n": 5}, horizon=20)
+METHOD = Choice("ad", METHODS["ad"].Options())
 
 
-def full_context(lanes: int, length: int) -> Tokens:
+def full_context(lanes: int, length: int) -> Transitions:
     generator = torch.Generator().manual_seed(0)
-    shape = (lanes, length)
-    return Tokens(
+    shape, yes = (lanes, length), torch.ones(lanes, dtype=torch.bool)
+    ends = (torch.arange(length) % 20 == 19).expand(shape)
+    return Transitions(
         observations=torch.randint(9, (*shape, 2), generator=generator),
-        previous_actions=torch.randint(5, shape, generator=generator),
-        previous_rewards=torch.rand(shape, generator=generator),
-        previous_dones=(torch.arange(length) % 20 == 0).expand(shape),
+        actions=torch.randint(5, shape, generator=generator),
+        rewards=torch.rand(shape, generator=generator),
+        terminated=ends & False,
+        truncated=ends,
         steps=(torch.arange(length) % 20).expand(shape),
+        before=Before(torch.full((lanes,), 5), torch.zeros(lanes), yes, ~yes),
+        lengths=torch.full((lanes,), length),
     )
 
 
 @torch.inference_mode()
-def encode_again(model: InContextTransformer, tokens: Tokens) -> None:
+def encode_again(model: InContextModel, parts: list[Transitions]) -> None:
     """One decision without a cache: a forward over the context, in parts that stay in the processor's caches."""
-    lanes, length = tokens.shape
-    part = max(1, 8192 // length)
-    for start in range(0, lanes, part):
-        model(tokens[start : start + part])
+    for part in parts:
+        model(part)
 
 
 def measure(lanes: int, context_length: int, repetitions: int, args: argparse.Namespace) -> str:
     """A row of the table."""
     options = ModelOptions(n_layer=args.n_layer, n_head=args.n_head, width=args.width, context_length=context_length)
     torch.manual_seed(0)
-    model = InContextTransformer(InContextConfig.of(options, **SPACES)).to(args.device)
+    model = InContextModel(InContextConfig.of(METHOD, Choice("transformer", options), {"0": SPEC})).to(args.device)
     agent = InContextAgent(model)
     agent.reset(lanes)
     observations = np.random.default_rng(0).integers(9, size=(lanes, 2))
     rewards, no = np.zeros(lanes, np.float32), np.zeros(lanes, bool)
-    tokens = full_context(lanes, context_length).to(args.device)
-    period = context_length - model.config.kept
+    some = max(1, 8192 // context_length)
+    context = full_context(lanes, context_length).to(args.device)
+    parts = [context.map(lambda x, lane=lane: x[lane : lane + some]) for lane in range(0, lanes, some)]
+    period = context_length - int(options.context_keep * context_length)
 
     def steps(number: int) -> list[float]:
         seconds = []
@@ -74,7 +78,7 @@ def measure(lanes: int, context_length: int, repetitions: int, args: argparse.Na
             torch.cuda.synchronize()
 
     steps(context_length)  # fills the context: from here on every period costs the same
-    encode_again(model, tokens)
+    encode_again(model, parts)
     wait()
     decisions, periods, again = [], [], []
     for _ in range(repetitions):
@@ -82,7 +86,7 @@ def measure(lanes: int, context_length: int, repetitions: int, args: argparse.Na
         decisions.append(median(seconds))
         periods.append(mean(seconds))
         start = time.perf_counter()
-        encode_again(model, tokens)
+        encode_again(model, parts)
         wait()
         again.append(time.perf_counter() - start)
     amortised, uncached = median(periods), median(again)

@@ -16,19 +16,19 @@ import torch
 from torch import nn
 from transformers import GPT2Config, GPT2Model, LlamaConfig, LlamaModel
 
+from icrl.choices import Choice
 from icrl.models.config import InContextConfig
-from icrl.models.encoders import TokenEmbedding
-from icrl.models.heads import make_action_head
 from icrl.models.methods import METHODS
+from icrl.models.methods.ad import TokenEmbedding
+from icrl.models.methods.base import Method
+from icrl.models.model import InContextModel
 from icrl.models.options import ModelOptions
-from icrl.models.tokens import WindowBatch
-from icrl.models.transformer import InContextOutput, InContextTransformer
+from icrl.models.parts.heads import make_action_head
+from icrl.models.spec import Spec
+from icrl.transitions import Before, Transitions
 
-SPACES = {
-    "observation_space": {"kind": "multi_discrete", "nvec": [9, 9]},
-    "action_space": {"kind": "discrete", "n": 5},
-    "horizon": 20,
-}
+SPEC = Spec({"kind": "multi_discrete", "nvec": [9, 9]}, {"kind": "discrete", "n": 5}, horizon=20)
+METHOD = Choice("ad", METHODS["ad"].Options())
 # width: (layers, heads, windows in a batch, for about a second of three steps on two cores)
 SIZES = {64: (3, 2, 32), 128: (4, 4, 16), 256: (4, 4, 8), 512: (6, 8, 4)}
 
@@ -36,32 +36,31 @@ SIZES = {64: (3, 2, 32), 128: (4, 4, 16), 256: (4, 4, 8), 512: (6, 8, 4)}
 class WithTrunk(nn.Module):
     """Our embedding and head around a stock trunk."""
 
-    def __init__(self, config: InContextConfig, trunk: nn.Module) -> None:
+    def __init__(self, width: int, trunk: nn.Module) -> None:
         super().__init__()
-        self.embedding, self.trunk = TokenEmbedding(config), trunk
-        self.head = make_action_head(config.action_space, config.width)
+        self.embedding, self.trunk = TokenEmbedding(SPEC, width), trunk
+        self.head = make_action_head(SPEC.action_space, width)
 
-    def forward(self, tokens, token_mask=None):
-        hidden = self.trunk(inputs_embeds=self.embedding(tokens), use_cache=False).last_hidden_state
-        return InContextOutput(logits=self.head(hidden))
+    def forward(self, batch, hidden_BT=None):
+        return self.head(self.trunk(inputs_embeds=self.embedding(batch), use_cache=False).last_hidden_state)
 
 
-def make_models(config: InContextConfig) -> dict[str, nn.Module]:
+def make_models(options: ModelOptions) -> dict[str, nn.Module]:
     llama = LlamaConfig(
         vocab_size=3,  # unused; transformers wants its special tokens in it
-        hidden_size=config.width,
-        intermediate_size=round(config.width * config.mlp_ratio * 2 / 3),
-        num_hidden_layers=config.n_layer,
-        num_attention_heads=config.n_head,
-        max_position_embeddings=config.context_length,
+        hidden_size=options.width,
+        intermediate_size=round(options.width * options.mlp_ratio * 2 / 3),
+        num_hidden_layers=options.n_layer,
+        num_attention_heads=options.n_head,
+        max_position_embeddings=options.context_length,
         attn_implementation="sdpa",
     )
     gpt2 = GPT2Config(
         vocab_size=3,
-        n_embd=config.width,
-        n_layer=config.n_layer,
-        n_head=config.n_head,
-        n_positions=config.context_length,
+        n_embd=options.width,
+        n_layer=options.n_layer,
+        n_head=options.n_head,
+        n_positions=options.context_length,
         resid_pdrop=0.0,
         attn_pdrop=0.0,
         embd_pdrop=0.0,
@@ -70,41 +69,41 @@ def make_models(config: InContextConfig) -> dict[str, nn.Module]:
         attn_implementation="sdpa",
     )
     return {
-        "icrl": InContextTransformer(config),
-        "Llama": WithTrunk(config, LlamaModel(llama)),
-        "GPT-2": WithTrunk(config, GPT2Model(gpt2)),
+        "icrl": InContextModel(InContextConfig.of(METHOD, Choice("transformer", options), {"0": SPEC})),
+        "Llama": WithTrunk(options.width, LlamaModel(llama)),
+        "GPT-2": WithTrunk(options.width, GPT2Model(gpt2)),
     }
 
 
 def block_parameters(model: nn.Module) -> int:
     """Weights of the blocks alone: GPT-2 also has a table of positions, and all have the same embedding."""
-    names = ("blocks.", "trunk.layers.", "trunk.h.")
+    names = ("net.backbone.blocks.", "trunk.layers.", "trunk.h.")
     return sum(p.numel() for name, p in model.named_parameters() if name.startswith(names))
 
 
-def make_batch(config: InContextConfig, windows: int) -> WindowBatch:
+def make_batch(context_length: int, windows: int) -> Transitions:
     generator = torch.Generator().manual_seed(0)
-    shape = (windows, config.context_length)
-    return WindowBatch(
+    shape, yes = (windows, context_length), torch.ones(windows, dtype=torch.bool)
+    ends = (torch.arange(shape[1]) % 20 == 19).expand(shape)
+    return Transitions(
         observations=torch.randint(9, (*shape, 2), generator=generator),
         actions=torch.randint(5, shape, generator=generator),
         rewards=torch.rand(shape, generator=generator),
-        dones=(torch.arange(shape[1]) % 20 == 19).expand(shape),
+        terminated=ends & False,
+        truncated=ends,
         steps=(torch.arange(shape[1]) % 20).expand(shape),
-        before_actions=torch.full((windows,), 5),
-        before_rewards=torch.zeros(windows),
-        before_dones=torch.ones(windows, dtype=torch.bool),
+        before=Before(torch.full((windows,), 5), torch.zeros(windows), yes, ~yes),
         lengths=torch.full((windows,), shape[1]),
     )
 
 
-def make_step(model: nn.Module, batch: WindowBatch, dtype: str):
+def make_step(model: nn.Module, method: Method, batch: Transitions, dtype: str):
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-4, betas=(0.9, 0.95), fused=True)
     model.train()
 
     def step() -> None:
         with torch.autocast(batch.actions.device.type, torch.bfloat16, enabled=dtype == "bf16"):
-            loss, _ = METHODS["ad"].loss(model, batch)
+            loss, _ = method.loss(model, batch)
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
@@ -117,11 +116,10 @@ def measure(width: int, dtype: str, context_length: int, repetitions: int, devic
     """Rows of the table for one width and type."""
     n_layer, n_head, windows = SIZES[width]
     options = ModelOptions(n_layer=n_layer, n_head=n_head, width=width, context_length=context_length)
-    config = InContextConfig.of(options, **SPACES)
     torch.manual_seed(0)
-    models = {name: model.to(device) for name, model in make_models(config).items()}
-    batch = make_batch(config, windows).to(device)
-    steps = {name: make_step(model, batch, dtype) for name, model in models.items()}
+    models = {name: model.to(device) for name, model in make_models(options).items()}
+    batch = make_batch(context_length, windows).to(device)
+    steps = {name: make_step(model, models["icrl"].method, batch, dtype) for name, model in models.items()}
     seconds = {name: [] for name in models}
     for repetition in range(repetitions + 2):
         for name, step in steps.items():

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import sys
 from pathlib import Path
 
 import pytest
@@ -122,3 +123,19 @@ def test_the_data_page_runs(tmp_path, monkeypatch, small_sizes):
     for block in blocks("docs/data.md", "python"):
         text = block.replace("start=100, length=200", f"start=0, length={int(store.lengths[0])}")
         exec(compile(text, "data.md", "exec"), {})
+
+
+@pytest.mark.parametrize("page", sorted(path.name for path in (ROOT / "docs").glob("adding-a-*.md")))
+def test_a_recipe_runs(page, tmp_path, monkeypatch, capfd):
+    """Kills: a recipe for a method, a learner or a backbone of one's own that no longer makes one."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", [*sys.path])
+    monkeypatch.setenv("ICRL_TRUST_CODE", "0")
+    for block in blocks(f"docs/{page}", "python"):
+        if block.startswith("# file: "):
+            first, _, code = block.partition("\n")
+            Path(first.removeprefix("# file: ")).write_text(code)
+        else:
+            exec(compile(block, page, "exec"), {})
+    assert commands(f"docs/{page}"), "a recipe shows how it is checked and used"
+    run_all(commands(f"docs/{page}"), capfd)

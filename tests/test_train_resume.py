@@ -87,14 +87,21 @@ def test_a_run_keeps_the_scales_that_it_began_with(tiny_data, tmp_path):
     def saved() -> dict | None:
         return json.loads(config.read_text())["specs"]["0"]["scales"]
 
-    assert saved() == {"rewards": {"centre": [0.0], "unit": [1.0]}} == state["scales"]
+    assert saved() == {"rewards": {"centre": [0.0], "unit": [1.0]}}
+    assert state["scales"] == {"0": saved()}
     other = {"rewards": {"centre": [0.0], "unit": [4.0]}}
-    for change in ({**state, "scales": other}, {key: state[key] for key in state if key != "scales"}):
+    without = {key: state[key] for key in state if key != "scales"}
+    for change, expected in (
+        ({**state, "scales": {"0": other}}, other),
+        ({**state, "scales": other}, other),  # As an earlier release wrote them …
+        ({**state, "scales": None}, None),
+        (without, None),  # … or had none.
+    ):
         shutil.rmtree(out / "model", ignore_errors=True)
         (newest / "state.json").unlink()
         seal(newest, {key: value for key, value in change.items() if key not in ("files", "sha256")})
         icrl.train(None, tiny_data, out, resume=True, **TINY)
-        assert saved() == change.get("scales")
+        assert saved() == expected
 
 
 def test_metrics_hold_losses_and_both_curves(finished):
@@ -177,7 +184,7 @@ def test_dry_run_prints_sizes_and_writes_nothing(tiny_data, tmp_path, capsys):
     icrl.train(None, tiny_data, tmp_path / "run", dry_run=True, **TINY)
     printed = capsys.readouterr().out
     assert "parameters" in printed
-    assert "20 steps of 8 windows on 1 process: 1,280 tokens" in printed
+    assert "20 steps of 8 samples on 1 process: 1,280 tokens" in printed
     assert not (tmp_path / "run").exists()
     with pytest.raises(UsageError, match="is a dataset of `icrl generate`"):
         icrl.train(None, tiny_data, tiny_data, dry_run=True, **TINY)
@@ -258,7 +265,7 @@ def test_what_would_fail_later_is_told_by_the_dry_run_and_before_anything_is_wri
     faults = [
         (point, {"method.label_smoothing": 0.1}, None, "label_smoothing is 0.1, and point-robot has continuous"),
         (tiny_data, {"train.wandb": "online"}, None, "there is no key"),
-        (tiny_data, {"method": "at"}, None, "did you mean 'ad'"),
+        (tiny_data, {"method": "add"}, None, "did you mean 'ad'"),
         (tiny_data, {"model.context_length": 10**6}, 0, "GB free: free some space"),
         (tiny_data, {}, weights, "GB free: free some space"),
     ]
