@@ -38,6 +38,9 @@ class GenerateConfig:
     histories_per_shard: int = 500
     """Histories recorded as one batch and written as one file, at most: fewer where they are large, so that a shard
     takes no more than a gibibyte. It is what a kill loses at most, for each process; memory does not grow with it."""
+    expert_actions: bool = False
+    """Also record what the family's best reference policy would have played at each step, given what the learner met:
+    the column `expert_actions`, which methods that imitate an expert learn from."""
     seed: int = 0
     """Of the learners and of the environments."""
     workers: int = 0

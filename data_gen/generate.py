@@ -194,6 +194,7 @@ def _record_shard(shards: Shards, shard: int) -> int:
     from icrl.envs import make_family
     from icrl.spill import Spill
     from icrl.store_writer import write_shard
+    from icrl.success import SUCCESS
 
     config = shards.config
     family = make_family(config.family, **config.family_options)
@@ -210,7 +211,8 @@ def _record_shard(shards: Shards, shard: int) -> int:
             keep_every=config.keep_every,
             seed=config.seed,
             index=index,
-            success=shards.success,
+            success=SUCCESS in shards.extras,
+            extras=shards.extras,
             spill=spill,
         )
         write_shard(path, columns)

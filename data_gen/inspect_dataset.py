@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from icrl.data_gen.known_anchors import KnownAnchors, known_anchors
 from icrl.data_gen.ranges_table import ranges_in_words
 from icrl.errors import DatasetError, UsageError
+from icrl.extras import EXPERT_ACTIONS
 from icrl.files import whole_file
 from icrl.spaces import describe_space
 from icrl.store import HistoryStore
@@ -80,6 +81,8 @@ def inspect(
     kept = "all" if provenance.keep_every == 1 else f"one of every {provenance.keep_every}"
     print(f"  episodes     {provenance.episodes:,} lived, {kept} recorded")
     print(f"  lengths      {store.lengths.min():,} to {store.lengths.max():,} transitions a history")
+    for label, line in zip(("extras", *[""] * len(store.extras)), _extras_in_words(store), strict=False):
+        print(f"  {label:12} {line}")
     curve, numbers = description.learning_curve, description.episode_numbers
     marks = sorted({round(share * (len(curve) - 1)) for share in (0, 0.25, 0.5, 0.75, 1)})
     print("  returns      " + ", ".join(f"{curve[k]:.2f} in episode {numbers[k]:,}" for k in marks))
@@ -141,6 +144,22 @@ def _check(store: HistoryStore, full: bool) -> tuple[NDArray[np.float64], NDArra
         if history.success is not None:
             success.append(history.success)
     return returns, np.stack(success) if success else None
+
+
+def _extras_in_words(store: HistoryStore) -> list[str]:
+    """What the columns that not every dataset has say."""
+    words = []
+    for name in store.extras:
+        said = 0.0
+        for index in range(len(store)):
+            values = store.extra(name, index, 0, int(store.lengths[index]))
+            if name == EXPERT_ACTIONS:
+                values = (values == store.history(index).actions).reshape(len(values), -1).all(axis=1)
+            said += float(np.sum(values.reshape(len(values), -1).mean(axis=1)))
+        share = f"{said / store.num_transitions:.1%}"
+        told = f"the action played in {share} of steps" if name == EXPERT_ACTIONS else f"{share} of actions are valid"
+        words.append(f"{name}: {told}")
+    return words
 
 
 def _describe(

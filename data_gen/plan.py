@@ -16,6 +16,7 @@ from icrl.behaviour import roll
 from icrl.envs import FAMILIES, make_family
 from icrl.envs.kit.measured import check_anchors
 from icrl.errors import DatasetError, FamilyError, UsageError
+from icrl.extras import EXPERT_ACTIONS, VALID_ACTIONS, extra_spaces
 from icrl.files import size_in_words
 from icrl.fingerprint import take
 from icrl.held_out import COMPARED, leak
@@ -53,8 +54,10 @@ class Shards:
     num_tasks: int
     per_shard: int
     """Histories of each shard but the last."""
-    success: bool = False
-    """Whether the family tells success, which is then a column of every shard."""
+    largest_history: int
+    """Bytes of a history whose episodes all last to the horizon."""
+    extras: tuple[str, ...] = ()
+    """Columns beyond those that every dataset has: what the family tells by itself, and what was asked for."""
 
     @property
     def num_histories(self) -> int:
@@ -86,14 +89,12 @@ class Plan:
     shards: Shards
     provenance: Provenance
     split: Split
-    largest_history: int
-    """Bytes of a history whose episodes all last to the horizon."""
 
     @property
     def bytes_at_most(self) -> int:
         """Of all shards: episodes may end before the horizon."""
-        told = _kept(self.shards.config) if self.shards.success else 0
-        each = self.largest_history + told + BESIDE_A_HISTORY
+        told = _kept(self.shards.config) if SUCCESS in self.shards.extras else 0
+        each = self.shards.largest_history + told + BESIDE_A_HISTORY
         return self.shards.num_histories * each + len(self.shards) * BESIDE_A_SHARD
 
     def describe(self, show: Callable[[str], None] = print) -> None:
@@ -111,6 +112,8 @@ class Plan:
             f"  histories  {shards.num_histories:,}: {shards.num_tasks:,} {config.split} tasks × "
             f"{config.histories_per_task}"
         )
+        if shards.extras:
+            show(f"  extras     {', '.join(shards.extras)}")
         show(f"  episodes   {config.episodes:,} a history, {kept:,} recorded, of at most {provenance.horizon} steps")
         show(f"  lived      at most {lived:,} transitions")
         show(
@@ -145,7 +148,7 @@ class Plan:
     def _set_aside(self) -> int:
         """Bytes at most of the temporary files that shards under way are put together from."""
         shards = self.shards
-        size = min(shards.per_shard, shards.num_histories) * self.largest_history
+        size = min(shards.per_shard, shards.num_histories) * shards.largest_history
         under_way = min(shards.config.workers or cores(), len(shards))
         return under_way * size if size > BOUND else 0
 
@@ -158,6 +161,7 @@ def make_plan(config: "GenerateConfig", out: Path) -> Plan:
             then not be stored or evaluated.
     """
     from icrl.data_gen.learners import learner_options
+    from icrl.data_gen.record import best_kind
 
     family = make_family(config.family, **config.family_options)
     # What is written down must make the family again when the data is read.
@@ -183,14 +187,8 @@ def make_plan(config: "GenerateConfig", out: Path) -> Plan:
         seed=config.seed,
     )
     _check_writable(provenance, split)
-    numbers, size = largest_history(family, _kept(config))
-    if numbers > LARGEST_LIST:
-        raise UsageError(
-            f"a history of {_kept(config):,} episodes of {family.horizon:,} steps may have {numbers:,} numbers in one "
-            f"column, the store holds {LARGEST_LIST:,} of a history: lower episodes or raise keep_every"
-        )
-    per_shard = max(1, min(config.histories_per_shard, LARGEST_LIST // numbers, SHARD_BYTES // size))
-    shards = Shards(config, out, len(tasks), per_shard)
+    asked = [EXPERT_ACTIONS] if config.expert_actions and best_kind(family) else []
+    shards = Shards(config, out, len(tasks), *_sizes(config, family, asked))
     _check_learner(shards, family, tasks)
     try:
         check_anchors(family, (split.test or tasks)[0])
@@ -198,12 +196,27 @@ def make_plan(config: "GenerateConfig", out: Path) -> Plan:
         raise UsageError(f"{error}; {family.name} could be recorded, but never be evaluated") from None
     root = counts_from(config.family) if FAMILIES.is_place(config.family) else None
     family = make_family(config.family, **config.family_options)
-    shards = replace(shards, success=_tells_success(family, tasks[0]))
+    extras = [*_told(family, tasks[0]), *asked]
+    shards = Shards(config, out, len(tasks), *_sizes(config, family, extras), tuple(extras))
     known = None if FAMILIES.is_built_in(config.family) else about(family, tasks)
     behaviour = take(family, split)
-    extras = [SUCCESS] if shards.success else None
-    provenance = replace(provenance, extras=extras, family_from=relative(root, out), behaviour=behaviour, about=known)
-    return Plan(shards, provenance, split, size)
+    found = {"family_from": relative(root, out), "behaviour": behaviour, "about": known}
+    return Plan(shards, replace(provenance, extras=extras or None, **found), split)
+
+
+def _sizes(config: "GenerateConfig", family: TaskFamily, extras: Sequence[str]) -> tuple[int, int]:
+    """Histories of a shard, and bytes at most of one.
+
+    Raises:
+        UsageError: where a history is too large for the store.
+    """
+    numbers, size = largest_history(family, _kept(config), extras)
+    if numbers > LARGEST_LIST:
+        raise UsageError(
+            f"a history of {_kept(config):,} episodes of {family.horizon:,} steps may have {numbers:,} numbers in one "
+            f"column, the store holds {LARGEST_LIST:,} of a history: lower episodes or raise keep_every"
+        )
+    return max(1, min(config.histories_per_shard, LARGEST_LIST // numbers, SHARD_BYTES // size)), size
 
 
 def _kept(config: "GenerateConfig") -> int:
@@ -230,13 +243,16 @@ def _check_writable(provenance: Provenance, split: Split) -> None:
         raise FamilyError(f"{provenance.family} cannot be recorded: {fault}") from None
 
 
-def _tells_success(family: TaskFamily, task: Task) -> bool:
-    """Whether the environments tell success by the end of an episode; they do so of every task or of none."""
-    steps = min(family.horizon, STEPS_TO_SUCCESS)
+def _told(family: TaskFamily, task: Task) -> list[str]:
+    """What the environments tell beside transitions by the end of an episode, success and valid actions; they do so of
+    every task or of none."""
+    steps, told = min(family.horizon, STEPS_TO_SUCCESS), set()
     for some in sorted({min(2, steps), steps}):
-        if any(SUCCESS in info for info in roll(family, [task], some, keep=lambda seen: np.zeros(0)).infos):
-            return True
-    return False
+        for info in roll(family, [task], some, keep=lambda seen: np.zeros(0)).infos:
+            told |= {SUCCESS, *extra_spaces([VALID_ACTIONS], family.action_space)} & set(info)
+        if SUCCESS in told:
+            break
+    return [name for name in (SUCCESS, VALID_ACTIONS) if name in told]
 
 
 def _check_learner(shards: Shards, family: TaskFamily, tasks: Sequence[Task]) -> None:

@@ -180,6 +180,8 @@ def _parse(
         tokens = list(help_asked)
     # The parser has a flag of that name of its own, which prints what is not resolved yet.
     tokens = as_spelled([token for token in tokens if token != "--print_config"], flags)
+    yes_or_no = {action.dest for action in parser._actions if isinstance(action.default, bool)} - own
+    tokens = _said(tokens, {f"--{dest}" for dest in yes_or_no})
     try:
         namespace = parser.parse_args(from_file + tokens)
         instance = parser.instantiate(namespace)
@@ -203,6 +205,13 @@ def _say_choices(parser: ArgumentParser, name: str, chosen: str, choices: Iterab
             group.title = f"--{name} NAME: {', '.join(choices)}, or the place of your own; options of {chosen}"
             for action in group._group_actions:
                 action.help = SUPPRESS if action.dest == name else action.help
+
+
+def _said(tokens: Sequence[str], flags: set[str]) -> list[str]:
+    """The line with `=true` after each of these flags that stands without a value."""
+    following = [*tokens[1:], "--"][: len(tokens)]
+    pairs = zip(tokens, following, strict=True)
+    return [f"{token}=true" if token in flags and then.startswith("--") else token for token, then in pairs]
 
 
 def _flatten(values: Mapping[str, Any], keys: list[str], origin: str, prefix: str = ""):

@@ -59,7 +59,7 @@ class Provenance:
     about: dict[str, Any] | None = None
     """What a description needs of a family whose code may not be at hand: its label, its anchors."""
     extras: list[str] | None = None
-    """Names of columns beyond those that every dataset has: "success"."""
+    """Names of columns beyond those that every dataset has: "success", and of `icrl.extras.PER_STEP`."""
 
     @property
     def label(self) -> str:

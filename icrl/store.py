@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from icrl.errors import DatasetError
+from icrl.extras import extra_spaces
 from icrl.folders import STATE_FILE, check_source
 from icrl.history import LearningHistory
 from icrl.provenance import read_provenance, read_split
@@ -66,6 +67,8 @@ class HistoryStore:
         self.provenance = provenance = read_provenance(path)
         observation, action = map(space_from_dict, (provenance.observation_space, provenance.action_space))
         self._spaces = {"observations": observation, "actions": action, "final_observations": observation}
+        self._extras = extra_spaces(provenance.extras, action)
+        self._spaces |= self._extras
         self.leaves = {name: named(name, space) for name, space in self._spaces.items()}
         # Of a tree each leaf has a column: "observations.position".
         of_spaces = {path: leaf for part in self.leaves.values() for path, leaf in part.items()}
@@ -87,6 +90,7 @@ class HistoryStore:
             ) from None
         except Fault as fault:
             raise DatasetError(f"{path} is damaged ({fault}): restore it, or generate the data again") from None
+        self._finals_at: dict[int, NDArray[np.int64]] = {}
         self.num_transitions = int(self.lengths.sum())
         self._params = {task.id: task.params for name in self.split.names for task in self.split.named(name)}
 
@@ -109,7 +113,7 @@ class HistoryStore:
         """A column that only some methods read, of `length` transitions from `start` on: shape `(length, …)`.
 
         Args:
-            name: "next_observations" or "return_to_go" (`icrl.transitions`).
+            name: "next_observations" or "return_to_go" (`icrl.transitions`), or one of `extras`.
 
         Raises:
             DatasetError: where the dataset does not hold it.
@@ -122,10 +126,10 @@ class HistoryStore:
         if name == NEXT_OBSERVATIONS:
             window = self.window(history, start, min(length + 1, total - start))
             dones = (window.terminated | window.truncated)[:length]
-            flags = (self._slice(flag, history, 0, start) for flag in ("terminated", "truncated"))
-            before = sum(int(np.count_nonzero(flag)) for flag in flags)
-            finals = self._rows("final_observations", history, before, before + int(np.count_nonzero(dones)))
+            finals = self.finals(history, start, length)[1]
             return successors(window.observations, dones, finals)
+        if name in self._extras:
+            return self._rows(name, history, start, start + length)
         raise DatasetError(
             f"{self.path} has no column {name}: record it, see `icrl generate --help`, or take a method without it"
         )
@@ -144,7 +148,27 @@ class HistoryStore:
             learner=self.provenance.learner,
             learner_seed=int(self.learner_seeds[index]),
             success=success,
+            extras={name: self.extra(name, index, 0, len(window.rewards)) for name in self._extras},
         )
+
+    @property
+    def extras(self) -> tuple[str, ...]:
+        """Names of the columns of a step that not every dataset has: `icrl.extras.PER_STEP`."""
+        return tuple(self._extras)
+
+    def finals_at(self, history: int) -> NDArray[np.int64]:
+        """The rows of a history that its final observations follow, rising: shape `(E,)`."""
+        if history not in self._finals_at:
+            flags = (self._rows(flag, history, 0, int(self.lengths[history])) for flag in ("terminated", "truncated"))
+            self._finals_at[history] = np.flatnonzero(np.logical_or(*flags))
+        return self._finals_at[history]
+
+    def finals(self, history: int, start: int, length: int) -> tuple[NDArray[np.int64], NDArray]:
+        """The episodes that end within `length` transitions from `start` on: the rows of the window at which they do,
+        `(E,)`, and what was seen last, `(E, *observation_shape)`."""
+        at = self.finals_at(history)
+        first, last = map(int, np.searchsorted(at, (start, start + length)))
+        return at[first:last] - start, self._rows("final_observations", history, first, last)
 
     def _rows(self, name: str, history: int, start: int, stop: int) -> NDArray:
         """Rows `start` to `stop` of one history: views, or where the values are trees their columns put together."""
@@ -164,7 +188,7 @@ class HistoryStore:
     def _check_counts(self) -> None:
         """Raises Fault where the columns contradict each other, the tasks or the provenance."""
         provenance = self.provenance
-        for name in [path for field in Window._fields for path in self.leaves.get(field, (field,))]:
+        for name in [path for field in (*Window._fields, *self._extras) for path in self.leaves.get(field, (field,))]:
             if not np.array_equal(self.columns[name].counts, self.lengths * math.prod(self._shapes.get(name, ()))):
                 raise Fault(f"column {name} has other transitions than its space and column rewards say")
         episodes = -(-provenance.episodes // provenance.keep_every)

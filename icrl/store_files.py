@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from icrl.digests import SCHEMA, Digests, check_digests, check_sizes
+from icrl.extras import VALID_ACTIONS
 from icrl.folders import INFO_FILE, STATE_FILE
 from icrl.provenance import PROVENANCE_FILE, TASKS_FILE
 from icrl.schema import Fault, anything, fields_of, list_of, map_of, read_json, shown, text
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 SMALL = 256 << 20
 """Bytes of shards up to which opening a dataset also reads and hashes them: some 0.15 s."""
 PER_HISTORY = ("task_id", "learner_seed")
-FLAGS = ("terminated", "truncated", SUCCESS)
+FLAGS = ("terminated", "truncated", SUCCESS, VALID_ACTIONS)
 
 
 @dataclass(frozen=True)

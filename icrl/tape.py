@@ -3,7 +3,8 @@
 Legend: N lanes, M transitions of all lanes, E finished episodes of all.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,8 +12,9 @@ from numpy.typing import NDArray
 from icrl.envs.kit.answers import place
 from icrl.envs.kit.stepping import Step
 from icrl.errors import FamilyError
+from icrl.extras import EXPERT_ACTIONS, VALID_ACTIONS, kinds_of
 from icrl.history import LearningHistory
-from icrl.rows import Kind, Rows
+from icrl.rows import Rows
 from icrl.spaces import WrongValue, gate, leaves, row_shape, storage_dtype
 from icrl.spill import Spill
 from icrl.store_writer import HistoryColumns
@@ -32,7 +34,7 @@ class Tape:
         family: gives the types that observations and actions are stored in.
         lanes: which lanes of the batch, N of them, rising.
         success: also whether each episode succeeded; false where nothing is said of that.
-        extras: further columns of a row, by name: the type of their numbers, and the shape of a row's.
+        extras: of `icrl.extras.PER_STEP`, those that are kept as well.
         spill: where transitions go when they are more than memory is to hold; None keeps them in memory.
         tasks: of the lanes: what is kept is checked then, once for all, since classes that are vouched for are not
             looked at while they are stepped.
@@ -47,16 +49,15 @@ class Tape:
         lanes: NDArray[np.int64],
         success: bool = False,
         *,
-        extras: Mapping[str, Kind] | None = None,
+        extras: Iterable[str] = (),
         spill: Spill | None = None,
         tasks: Sequence[Task] | None = None,
     ) -> None:
         self.lanes = lanes
         self._family, self._tasks = family, tasks
-        observation, action = (
-            (storage_dtype(s), row_shape(s)) for s in (family.observation_space, family.action_space)
-        )
-        self._types, self._extras = (observation[0], action[0]), dict(extras or {})
+        spaces = family.observation_space, family.action_space
+        observation, action = ((storage_dtype(space), row_shape(space)) for space in spaces)
+        self._types, self._extras = (observation[0], action[0]), kinds_of(extras, family.action_space)
         flag, number = (np.bool_, ()), (np.int32, ())
         kinds = [observation, action, (np.float32, ()), flag, flag, number, number, *self._extras.values()]
         checks = (None, None) if tasks is None else (self._check_rows, self._check_finals)
@@ -66,12 +67,8 @@ class Tape:
         self._success = success
         self._seen: NDArray[np.int64] | None = None
 
-    def write(self, step: Step, kept: NDArray[np.bool_], extras: Mapping[str, NDArray] | None = None) -> None:
-        """Keeps a step of those lanes of it that are on the tape and for which `kept`, one flag a lane, is true.
-
-        Args:
-            extras: a value of each further column for every lane of the step.
-        """
+    def write(self, step: Step, kept: NDArray[np.bool_]) -> None:
+        """Keeps a step of those lanes of it that are on the tape and for which `kept`, one flag a lane, is true."""
         if step.lanes is not self._seen:
             self._look_for(step.lanes)
         some = self._some
@@ -89,13 +86,22 @@ class Tape:
             step.truncated[some],
             step.episode[some],
             step.step[some],
-            *((extras or {})[name][some].astype(dtype) for name, (dtype, _) in self._extras.items()),
+            *(self._extra(step, name)[some].astype(dtype) for name, (dtype, _) in self._extras.items()),
         )
         if step.ended and (last := kept & step.done[some]).any():
             finals = [step.successors[some].astype(observation_type)]
             if self._success:
                 finals.append(np.zeros(len(last), bool) if step.succeeded is None else step.succeeded[some])
             self._finals.append(self._here, last, *finals)
+
+    def _extra(self, step: Step, name: str) -> NDArray:
+        values = {EXPERT_ACTIONS: step.beside, VALID_ACTIONS: step.valid}[name]
+        if values is None:
+            raise FamilyError(
+                f"{self._family.name} told {name} before, and does not at step {step.step[0]} of episode "
+                f"{step.episode[0]}: expected it of every observation, that of reset too, or of none"
+            )
+        return values
 
     def _look_for(self, lanes: NDArray[np.int64]) -> None:
         """Notes which rows of a step count, and which of this tape's lanes they are."""
@@ -160,13 +166,15 @@ def histories(columns: HistoryColumns, tasks: Sequence[Task], learner: str) -> I
         )
 
 
-def largest_history(family: TaskFamily, episodes: int) -> tuple[int, int]:
+def largest_history(family: TaskFamily, episodes: int, extras: Iterable[str] = ()) -> tuple[int, int]:
     """Of a history whose episodes all last to the horizon: the numbers of its largest column, and bytes in all."""
+    further = [(math.prod(row), np.dtype(dtype)) for dtype, row in kinds_of(extras, family.action_space).values()]
     observation, action = family.observation_space, family.action_space
     numbers, acting = (
         max(int(np.prod(leaf.shape)) for leaf in leaves(space).values()) for space in (observation, action)
     )
     width, acted = (int(np.prod(row_shape(space))) * storage_dtype(space).itemsize for space in (observation, action))
     # Reward 4, terminated 1, truncated 1, episode 4, step in episode 4; a final observation each episode.
-    per_step = width + acted + 14
-    return episodes * family.horizon * max(numbers, acting, 1), episodes * (family.horizon * per_step + width)
+    per_step = width + acted + 14 + sum(count * dtype.itemsize for count, dtype in further)
+    widest = max(numbers, acting, 1, *(count for count, _ in further))
+    return episodes * family.horizon * widest, episodes * (family.horizon * per_step + width)

@@ -25,7 +25,8 @@ NEXT_OBSERVATIONS = "next_observations"
 RETURN_TO_GO = "return_to_go"
 """Derived: `(B, T)`, the undiscounted sum of the rewards from each transition to the end of its episode."""
 EXPERT_ACTIONS = "expert_actions"
-"""Recorded: `(B, T, *action_shape)`, what the family's best reference policy would have done."""
+"""Recorded: `(B, T, *action_shape)`, what the family's best reference policy would have played there, had it
+seen all that came before; it did not play."""
 VALID_ACTIONS = "valid_actions"
 """Recorded: `(B, T, A)` bool, which actions of a Discrete space the environment said were allowed."""
 DERIVED = (NEXT_OBSERVATIONS, RETURN_TO_GO)

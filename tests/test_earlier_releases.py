@@ -60,7 +60,9 @@ def played(agent: InContextAgent, seed: int = 0) -> list[np.ndarray]:
     agent._actor.act = lambda now: (found.append((outputs := act(now)).numpy()), outputs)[1]
     box = agent.spec.observation_space["kind"] == "box"
     for t in range(40):
-        observations = rng.uniform(-1, 1, (lanes, 3)).astype(np.float32) if box else rng.integers([9, 7], size=(lanes, 2))
+        observations = (
+            rng.uniform(-1, 1, (lanes, 3)).astype(np.float32) if box else rng.integers([9, 7], size=(lanes, 2))
+        )
         found.append(agent.act(observations))
         ends = np.full(lanes, t % 6 == 5)
         agent.observe(rng.random(lanes), ends & (rng.random(lanes) < 0.5), ends & False)

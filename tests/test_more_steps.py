@@ -142,9 +142,7 @@ def test_a_checkpoint_is_evaluated_and_loaded(short, tmp_path, capsys):
     for name, value in finished.state_dict().items():
         assert torch.equal(latest.state_dict()[name], value)
     name, folder = "net.embedding.0.step.weight", run / "checkpoints" / "step-00000005"
-    assert torch.equal(
-        icrl.load_agent(folder).model.state_dict()[name], load_file(folder / "model.safetensors")[name]
-    )
+    assert torch.equal(icrl.load_agent(folder).model.state_dict()[name], load_file(folder / "model.safetensors")[name])
     for wrong, message in (
         (7, "has no checkpoint of step 7: expected latest, or one of 5, 10"),
         ("x", "expected a step"),

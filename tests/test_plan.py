@@ -61,7 +61,7 @@ def pictures(monkeypatch):
 def test_shards_hold_what_a_shard_can(pictures, monkeypatch, tmp_path):
     """Kills: hours of recording that no shard can hold, or that no memory does; a history in two shards or in none."""
     monkeypatch.setattr(pictures, "anchors", lambda self, tasks: None)
-    monkeypatch.setattr("icrl.data_gen.plan._tells_success", lambda *of: False)
+    monkeypatch.setattr("icrl.data_gen.plan._told", lambda *of: [])
     monkeypatch.setattr("icrl.data_gen.plan.about", lambda family, tasks: {})
     monkeypatch.setattr("icrl.data_gen.plan.take", lambda family, split: {})
     rng = np.random.default_rng(0)

@@ -21,7 +21,15 @@ def ends(tmp_path_factory) -> HistoryStore:
     """Histories whose episodes end in both ways: at the goal, or at the horizon."""
     out = tmp_path_factory.mktemp("ends") / "data"
     return HistoryStore.open(
-        generate("dark-room-q-learning", out, family_options=ROOM, histories_per_task=1, episodes=12, keep_every=2, workers=1)
+        generate(
+            "dark-room-q-learning",
+            out,
+            family_options=ROOM,
+            histories_per_task=1,
+            episodes=12,
+            keep_every=2,
+            workers=1,
+        )
     )
 
 
@@ -63,7 +71,9 @@ def test_returns_to_go_are_exact_beside_large_ones():
     found = returns_to_go(rewards, np.array([False, True, False, True, True, True]))
     assert found.tolist() == [2e18, 1e18, 0.1 + 0.2, 0.2, -1e18, 1.0]
     many = np.full(100_000, 0.1, np.float32)
-    assert returns_to_go(many, np.zeros(100_000, bool))[0] == pytest.approx(100_000 * float(np.float32(0.1)), rel=1e-12)
+    assert returns_to_go(many, np.zeros(100_000, bool))[0] == pytest.approx(
+        100_000 * float(np.float32(0.1)), rel=1e-12
+    )
 
 
 def test_successors_typed_in():

@@ -11,6 +11,7 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from icrl.errors import FamilyError
+from icrl.extras import VALID_ACTIONS
 from icrl.lanes import PerLane, rising
 from icrl.seeding import Streams, stream_keys
 from icrl.spaces import BoxActions, check_action_space, in_short
@@ -34,7 +35,7 @@ class BatchedEnv(VectorEnv, PerLane):
         seed, index: lane i draws from the stream (seed, "environment", index[i]).
     """
 
-    per_lane = ("index", "streams", "steps", "_cut_N", "_told_N")
+    per_lane = ("index", "streams", "steps", "_cut_N", "_told_N", "_valid_NA")
     lane_counters = ("_all_lanes",)
     vouched: ClassVar[bool] = False
     """Set by the vectorised classes of this framework, whose every value their tests hold to its space: they are not
@@ -71,6 +72,8 @@ class BatchedEnv(VectorEnv, PerLane):
         """Lanes whose episode `_advance` found to be cut for a reason of the environment's own."""
         self._told_N: NDArray[np.bool_] | None = None
         """What `_advance` says of success, in an array of its own for each step; None where nothing is said of it."""
+        self._valid_NA: NDArray[np.bool_] | None = None
+        """Which actions the present observations allow, as `_start` and `_advance` say; None where nothing is said."""
 
     @cached_property
     def observation_space(self) -> gym.Space:
@@ -111,13 +114,13 @@ class BatchedEnv(VectorEnv, PerLane):
         """Starts an episode in every lane; `seed` gives every lane a new stream.
 
         Returns:
-            observations `(N, *observation_shape)`, info `{}`.
+            observations `(N, *observation_shape)`, info: `valid_actions`, `(N, A)`, where the environment tells it.
         """
         if seed is not None:
             self.streams = Streams(stream_keys(seed, "environment", self.index))
         self.steps[:] = 0
         self._start(self._all_lanes)
-        return self._observe(), {}
+        return self._observe(), self._allowed()
 
     def step(self, actions: NDArray):
         """One step in every lane.
@@ -128,7 +131,8 @@ class BatchedEnv(VectorEnv, PerLane):
 
         Returns:
             observations `(N, *observation_shape)`, rewards `(N,)`, terminated `(N,)`, truncated `(N,)`, info;
-            `info["success"]`, `(N,)`, where the environment tells success.
+            `info["success"]`, `(N,)`, where the environment tells success, and `info["valid_actions"]`, `(N, A)`, of
+            the observations, where it tells that.
 
         Raises:
             ValueError: where an action is not one of the Discrete space's, or not finite, or there is not one per
@@ -144,12 +148,15 @@ class BatchedEnv(VectorEnv, PerLane):
         done = terminated | truncated
         told = {} if self._told_N is None else {SUCCESS: self._told_N}
         if not done.any():
-            return observations, rewards, terminated, truncated, told
+            return observations, rewards, terminated, truncated, told | self._allowed()
         info = {"final_obs": observations, "_final_obs": done, **told}
         lanes = np.flatnonzero(done)
         self.steps[lanes] = 0
         self._start(lanes)
-        return self._observe(), rewards, terminated, truncated, info
+        return self._observe(), rewards, terminated, truncated, info | self._allowed()
+
+    def _allowed(self) -> dict[str, NDArray[np.bool_]]:
+        return {} if self._valid_NA is None else {VALID_ACTIONS: self._valid_NA.copy()}
 
     def _flags(self, values: Any) -> NDArray[np.bool_]:
         array = np.asarray(values)
@@ -236,16 +243,20 @@ class ShownLanes(BatchedEnv):
         return self._env.lanes_stepped
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
-        return self._env.reset(seed=seed, options=options)[0][self._shown], {}
+        observations, info = self._env.reset(seed=seed, options=options)
+        return observations[self._shown], self._of_shown(info)
 
     def step(self, actions: NDArray):
         *arrays, info = self._env.step(self._whole(actions))
         observations, rewards, terminated, truncated = (array[self._shown] for array in arrays)
-        of_lanes = {key: values for key, values in info.items() if np.shape(values)[:1] == (self._env.num_envs,)}
-        info = info | {key: values[self._shown] for key, values in of_lanes.items()}
+        info = self._of_shown(info)
         if not (terminated | truncated).any():
             info = {key: values for key, values in info.items() if key not in ("final_obs", "_final_obs")}
         return observations, rewards, terminated, truncated, info
+
+    def _of_shown(self, info: dict[str, Any]) -> dict[str, Any]:
+        of_lanes = {key: values for key, values in info.items() if np.shape(values)[:1] == (self._env.num_envs,)}
+        return info | {key: values[self._shown] for key, values in of_lanes.items()}
 
     def played(self, actions: NDArray) -> NDArray:
         return self._env.played(self._whole(actions))[self._shown]

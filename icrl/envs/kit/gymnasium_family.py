@@ -18,6 +18,7 @@ from icrl.envs.kit.nested import Nested, flat_sample, flat_space
 from icrl.envs.kit.parametric import ParametricFamily
 from icrl.envs.kit.simple_policies import UniformActions, ZeroAction
 from icrl.errors import FamilyError, IcrlError, UsageError
+from icrl.extras import VALID_ACTIONS, valid_actions_of
 from icrl.narrowing import Narrowing
 from icrl.own_code import in_one_line, line_of
 from icrl.spaces import WrongValue, as_array, check_action_space, gate, space_from_dict, space_to_dict
@@ -134,6 +135,7 @@ class GymnasiumBatch(BatchedEnv):
             if not (isinstance(answer, tuple) and len(answer) == 2):
                 raise FamilyError(f"reset of {env} gave {_short(answer)}: expected {RESET_GIVES}")
             self._see(lane, answer[0])
+            self._allow(lane, answer[1], begins=True)
 
     def _advance(self, actions: NDArray) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         rewards, terminated = np.zeros(self.num_envs), np.zeros(self.num_envs, bool)
@@ -156,7 +158,19 @@ class GymnasiumBatch(BatchedEnv):
                 self._told_N = np.zeros(self.num_envs, bool) if self._told_N is None else self._told_N
                 self._told_N[lane] = told
             self._see(lane, observation)
+            self._allow(lane, info)
         return rewards, terminated
+
+    def _allow(self, lane: int, info: Any, begins: bool = False) -> None:
+        """Notes the actions that are valid now, where the environment says anything of that."""
+        if self._num_actions is None or (valid := valid_actions_of(info, self._num_actions)) is None:
+            if self._valid_NA is not None:
+                what = f"{self._of[lane]}: {'reset' if begins else 'step'} tells no {VALID_ACTIONS}"
+                raise FamilyError(f"{what}: expected them of every observation, as before, or of none")
+            return
+        if self._valid_NA is None:
+            self._valid_NA = np.ones((self.num_envs, self._num_actions), bool)
+        self._valid_NA[lane] = valid
 
     def _number(self, lane: int, reward: Any) -> float:
         if isinstance(reward, Real) or (np.shape(reward) == () and np.asarray(reward).dtype.kind in "biuf"):

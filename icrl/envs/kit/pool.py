@@ -143,8 +143,8 @@ class PooledEnv(BatchedEnv):
         )
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
-        self._have_done("reset", [seed] * len(self._parts))
-        return self._shared["observations"].array[self._rows], {}
+        infos = self._have_done("reset", [seed] * len(self._parts))
+        return self._shared["observations"].array[self._rows], self._together(infos, {})
 
     def step(self, actions: NDArray):
         self._shared["actions"].array[self._rows] = self.played(actions)
@@ -155,10 +155,15 @@ class PooledEnv(BatchedEnv):
         )
         done = terminated | truncated
         info = {"final_obs": final, "_final_obs": done} if done.any() else {}
+        rewards = rewards.astype(self._share.reward_dtype, copy=False)
+        return observations, rewards, terminated, truncated, self._together(infos, info)
+
+    def _together(self, infos: Sequence[dict[str, Any]], info: dict[str, Any]) -> dict[str, Any]:
+        """What the processes have to tell, in one `info`."""
         for part, own in zip(self._parts, infos, strict=True):
             for key, values in own.items():
                 info.setdefault(key, np.zeros((self.num_envs, *values.shape[1:]), values.dtype))[part] = values
-        return observations, rewards.astype(self._share.reward_dtype, copy=False), terminated, truncated, info
+        return info
 
     @property
     def lanes_stepped(self) -> int:
@@ -279,8 +284,9 @@ class _Share:
         if not len(mine["rewards"]):
             return {}
         if what == "reset":
-            mine["observations"][...] = self._answers.first(self.env.reset(seed=argument)[0])
-            return {}
+            observations, info = self.env.reset(seed=argument)
+            mine["observations"][...] = self._answers.first(observations)
+            return info
         answer = self.env.step(mine["actions"].copy())
         # Memory that is shared takes any number for one of its own type.
         checked = self._answers.step(answer)

@@ -4,13 +4,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
 from icrl.envs.kit.answers import Answers
 from icrl.envs.kit.base import BatchedEnv
+from icrl.extras import VALID_ACTIONS, valid_actions
 from icrl.lanes import lets_go
 from icrl.success import SUCCESS, successes
+from icrl.tasks import ReferencePolicy
 
 
 @dataclass(slots=True)
@@ -43,6 +46,10 @@ class Step:
     said of any lane."""
     stepped: int
     """How many lanes the environment computed for this."""
+    valid: NDArray[np.bool_] | None
+    """Which actions were said to be valid in what was seen, shape `(M, A)`; None where nothing was said."""
+    beside: NDArray | None
+    """What the policy beside would have played, like `actions`; None without one."""
 
 
 class Watching:
@@ -63,38 +70,41 @@ class Watching:
         self._policy.observe(rewards, terminated, truncated)
 
 
-def lived(env: BatchedEnv, actor: Any, episodes: int, answers: Answers) -> Iterator[Step]:
+def lived(
+    env: BatchedEnv, actor: Any, episodes: int, answers: Answers, beside: ReferencePolicy | None = None
+) -> Iterator[Step]:
     """Every step until all lanes have lived through `episodes` episodes.
 
-    Lanes that have leave the batch as soon as that pays, if the actor can let go of lanes; else they step along.
+    Lanes that have leave the batch as soon as that pays, if all that act can let go of lanes; else they step along.
 
     Args:
         actor: a `Learner` with a lane for each of `env`, or a `Watching` one.
         answers: checks what `env` shows, unless its class is vouched for.
+        beside: a policy that is asked in every step what it would play, and observes what followed; it does not play.
     """
-    may_leave = lets_go(actor)
+    may_leave = lets_go(actor) and (beside is None or lets_go(beside))
     read = answers.as_given if vars(type(env)).get("vouched", False) else answers.step
-    observations = answers.first(env.reset()[0])
+    first, info = env.reset()
+    observations, valid = answers.first(first), _valid(info, env)
     lanes = np.arange(env.num_envs)
     live = np.ones(len(lanes), bool)
     episode, step = np.zeros(len(lanes), np.int32), np.zeros(len(lanes), np.int32)
     succeeded: NDArray[np.bool_] | None = None
     while True:
-        asked = actor.act(observations)
-        try:
-            actions = env.played(asked)
-        except ValueError as error:
-            answers.refuse_actions(actor, error)
+        actions = _played(env, actor, observations, answers)
+        others = None if beside is None else _played(env, beside, observations, answers)
         following, rewards, terminated, truncated, info, done, ended, successors = read(env.step(actions))
         if SUCCESS in info:
             said = successes(info[SUCCESS], done.shape)
             succeeded = said if succeeded is None else succeeded | said
         actor.learn(observations, actions, rewards, terminated, truncated, successors)
+        if beside is not None:
+            beside.observe(rewards, terminated, truncated)
         yield Step(
             lanes, live, observations, actions, rewards, terminated, truncated, done, ended, successors, episode, step,
-            succeeded, env.lanes_stepped,
+            succeeded, env.lanes_stepped, valid, others,
         )  # fmt: skip
-        observations = following
+        observations, valid = following, _valid(info, env)
         if not ended:
             step = step + 1
             continue
@@ -109,6 +119,23 @@ def lived(env: BatchedEnv, actor: Any, episodes: int, answers: Answers) -> Itera
             stay = np.flatnonzero(live)
             env = env.keep(stay)
             actor.keep(stay)
+            if beside is not None:
+                beside.keep(stay)
             answers.keep(stay)
             lanes, live, observations, episode, step = (x[stay] for x in (lanes, live, observations, episode, step))
-            succeeded = None if succeeded is None else succeeded[stay]
+            succeeded, valid = (None if told is None else told[stay] for told in (succeeded, valid))
+
+
+def _played(env: BatchedEnv, actor: Any, observations: NDArray, answers: Answers) -> NDArray:
+    """The actions that `env` plays where it is given those of the actor."""
+    asked = actor.act(observations)
+    try:
+        return env.played(asked)
+    except ValueError as error:
+        answers.refuse_actions(actor, error)
+
+
+def _valid(info: dict[str, Any], env: BatchedEnv) -> NDArray[np.bool_] | None:
+    if VALID_ACTIONS not in info or not isinstance(env.single_action_space, gym.spaces.Discrete):
+        return None
+    return valid_actions(info[VALID_ACTIONS], (env.num_envs, int(env.single_action_space.n)))
