@@ -111,7 +111,7 @@ def upgraded(values: Mapping[str, Any]) -> dict[str, Any]:
     rest = {key: value for key, value in values.items() if key not in sizes and key not in (*_SPEC, "method")}
     return {
         **rest,
-        "method": {"name": values.get("method", "ad")},
+        "method": to_dict(_choice(METHODS, {"name": values.get("method", "ad")})),
         "backbone": {"name": "transformer", **{key: values[key] for key in sizes if key in values}},
         "specs": {"0": {key: values[key] for key in _SPEC if key in values}},
     }
@@ -125,6 +125,8 @@ def _choice(registry: PlaceRegistry, stored: Any) -> Choice:
     names = {f.name for f in fields(known)}
     if unknown := sorted(set(options) - names):
         raise UsageError(f"{registry.kind} {stored['name']} has no option {unknown[0]!r}: expected {', '.join(names)}")
+    # Lists are what JSON makes of tuples.
+    options = {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
     return Choice(stored["name"], known(**options))
 
 

@@ -80,11 +80,12 @@ class Net(SequenceNet):
 
     Args:
         three: tokens a step, or else one.
+        one_episode: an episode begins with no action before it, whatever came before.
     """
 
-    def __init__(self, specs: Mapping[str, Spec], backbone: Any, three: bool) -> None:
+    def __init__(self, specs: Mapping[str, Spec], backbone: Any, three: bool, one_episode: bool) -> None:
         super().__init__(specs, backbone, StepEmbedding)
-        self.three = three
+        self.three, self.one_episode = three, one_episode
 
     def embed(self, batch: Transitions) -> Tensor:
         """All tokens of a batch: `(B, L, D)`, L being 3 T or T."""
@@ -93,7 +94,10 @@ class Net(SequenceNet):
         if self.three:
             tokens = torch.stack((to_go_BTD, observation_BTD, embedding.done(batch.actions, batch.steps)), dim=2)
             return rearrange(tokens, "b t kind d -> b (t kind) d")
-        return to_go_BTD + observation_BTD + embedding.action(shifted(batch.before.actions, batch.actions, batch))
+        action_BTD = embedding.action(shifted(batch.before.actions, batch.actions, batch))
+        if self.one_episode:
+            action_BTD = action_BTD.masked_fill((batch.steps == 0)[..., None], 0.0)
+        return to_go_BTD + observation_BTD + action_BTD
 
     def forward(self, batch: Transitions) -> Any:
         y_BLD = self.backbone(self.embed(batch))
@@ -121,7 +125,7 @@ class DecisionTransformer(Method):
     def build(self, specs: Mapping[str, Spec], backbone: Any) -> Net:
         self._distributions = {group: distribution_of(spec.action_space) for group, spec in specs.items()}
         self._returns = {group: (spec.maps.returns, spec.best_return or 0.0) for group, spec in specs.items()}
-        return Net(specs, backbone, self.options.tokens == "three")
+        return Net(specs, backbone, self.options.tokens == "three", self.options.context == "one")
 
     def loss(
         self, net: nn.Module, batch: Transitions, generator: torch.Generator | None = None
