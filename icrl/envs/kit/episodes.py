@@ -4,11 +4,13 @@ from collections.abc import Sequence
 from contextlib import closing
 
 import numpy as np
-from numpy.typing import NDArray
 
+from icrl.envs.kit.answers import Answers
 from icrl.envs.kit.simple_policies import UniformActions
+from icrl.envs.kit.stepping import Watching, lived
 from icrl.history import LearningHistory
 from icrl.seeding import Streams, stream_keys
+from icrl.tape import Tape, histories
 from icrl.tasks import ReferencePolicy, Task, TaskFamily, lane_numbers
 
 
@@ -22,35 +24,10 @@ def policy_history(
     family: TaskFamily, task: Task, policy: ReferencePolicy, episodes: int, seed: int, learner: str
 ) -> LearningHistory:
     """The history of a policy with one lane on one task."""
+    tape = Tape(family, np.arange(1))
     # A lane is the task's own: pictures of several tasks do not repeat one random episode.
     with closing(family.make([task], seed, index=[task.id])) as env:
-        observation, _ = env.reset()
-        columns: dict[str, list] = {
-            name: [] for name in ("observations", "actions", "rewards", "terminated", "truncated")
-        }
-        finals: list[NDArray] = []
-        while len(finals) < episodes:
-            action = policy.act(observation)
-            following, reward, terminated, truncated, info = env.step(action)
-            policy.observe(reward, terminated, truncated)
-            for column, value in zip(
-                columns.values(), (observation, action, reward, terminated, truncated), strict=True
-            ):
-                column.append(value[0])
-            if terminated[0] or truncated[0]:
-                finals.append(info["final_obs"][0])
-            observation = following
-    arrays = {name: np.array(column) for name, column in columns.items()}
-    done = arrays["terminated"] | arrays["truncated"]
-    starts = np.flatnonzero(np.concatenate(([True], done[:-1])))
-    episode = np.cumsum(np.concatenate(([0], done[:-1])))
-    return LearningHistory(
-        **arrays,
-        episode=episode.astype(np.int32),
-        step_in_episode=(np.arange(len(done)) - starts[episode]).astype(np.int32),
-        final_observations=np.array(finals),
-        task_id=task.id,
-        task_params=task.params,
-        learner=learner,
-        learner_seed=seed,
-    )
+        for step in lived(env, Watching(policy), episodes, Answers(family, [task])):
+            tape.write(step, step.live)
+    columns = tape.columns(np.array([task.id], np.int64), np.array([seed], np.int64))
+    return next(histories(columns, [task], learner))

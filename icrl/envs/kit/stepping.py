@@ -1,4 +1,5 @@
-"""The one loop in which a batch of environments is lived through: by learners, by agents, by reference policies."""
+"""How a batch of environments is lived through, by learners, agents and reference policies: `lived` is the loop, and
+`Life` a step of it, for whoever has a loop of their own."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -50,6 +51,8 @@ class Step:
     """Which actions were said to be valid in what was seen, shape `(M, A)`; None where nothing was said."""
     beside: NDArray | None
     """What the policy beside would have played, like `actions`; None without one."""
+    given: tuple[Any, ...]
+    """What `step` of the environment gave, as it gave it."""
 
 
 class Watching:
@@ -70,8 +73,106 @@ class Watching:
         self._policy.observe(rewards, terminated, truncated)
 
 
+class Life:
+    """A batch of environments as it is lived through: what is seen now, and then one step after the other.
+
+    Args:
+        env: N lanes, not reset yet.
+        episodes: that each lane is to live through.
+        answers: checks what `env` shows, unless its class is vouched for.
+        beside: a policy that is asked in every step what it would play, and observes what followed; it does not play.
+        lanes: numbers of the lanes, rising; 0 … N - 1 by default.
+        checked: checks it also where its class is vouched for.
+
+    Attributes:
+        env: of the lanes that are left, M of them.
+        observations: what they see now, `(M, *observation_shape)`.
+        valid: which actions were said to be valid there, `(M, A)`; None where nothing was said.
+        over: whether all lanes have lived through their episodes.
+    """
+
+    def __init__(
+        self,
+        env: BatchedEnv,
+        episodes: float,
+        answers: Answers,
+        *,
+        beside: ReferencePolicy | None = None,
+        lanes: NDArray[np.int64] | None = None,
+        checked: bool = False,
+    ) -> None:
+        self.env, self._episodes, self._answers, self._beside = env, episodes, answers, beside
+        is_vouched = vars(type(env)).get("vouched", False) and not checked
+        self._read = answers.as_given if is_vouched else answers.step
+        first, info = env.reset()
+        self.observations, self.valid = answers.first(first), _valid(info, env)
+        self.over = False
+        self._lanes = np.arange(env.num_envs) if lanes is None else lanes
+        self._live = np.ones(env.num_envs, bool)
+        self._episode, self._step = np.zeros(env.num_envs, np.int32), np.zeros(env.num_envs, np.int32)
+        self._succeeded: NDArray[np.bool_] | None = None
+
+    def step(self, asked: NDArray, actor: Any) -> Step:
+        """One step of the lanes that are left.
+
+        Args:
+            asked: actions `(M, *action_shape)`. actor: who asked for them, for a message.
+        """
+        observations, valid = self.observations, self.valid
+        actions = self._played(asked, actor)
+        others = None if self._beside is None else self._played(self._beside.act(observations), self._beside)
+        given = self.env.step(actions)
+        following, rewards, terminated, truncated, info, done, ended, successors = self._read(given)
+        if SUCCESS in info:
+            said = successes(info[SUCCESS], done.shape)
+            self._succeeded = said if self._succeeded is None else self._succeeded | said
+        if self._beside is not None:
+            self._beside.observe(rewards, terminated, truncated)
+        step = Step(
+            self._lanes, self._live, observations, actions, rewards, terminated, truncated, done, ended, successors,
+            self._episode, self._step, self._succeeded, self.env.lanes_stepped, valid, others, given,
+        )  # fmt: skip
+        self.observations, self.valid = following, _valid(info, self.env)
+        if not ended:
+            self._step = self._step + 1
+            return step
+        self._succeeded = None if self._succeeded is None else self._succeeded & ~done
+        self._episode = self._episode + done
+        self._step = np.where(done, 0, self._step + 1).astype(np.int32)
+        self._live = self._episode < self._episodes
+        self.over = not self._live.any()
+        return step
+
+    def leave(self) -> NDArray[np.int64] | None:
+        """Lets go of the lanes that have lived through their episodes, if that pays; gives the places of those that
+        stay, None where all do."""
+        over = len(self._live) - np.count_nonzero(self._live)
+        if not over or over < self.env.worth_leaving * len(self._live):
+            return None
+        stay = np.flatnonzero(self._live)
+        self.env = self.env.keep(stay)
+        if self._beside is not None:
+            self._beside.keep(stay)
+        self._answers.keep(stay)
+        for name in ("_lanes", "_live", "observations", "_episode", "_step", "_succeeded", "valid"):
+            values = getattr(self, name)
+            setattr(self, name, None if values is None else values[stay])
+        return stay
+
+    def _played(self, asked: NDArray, actor: Any) -> NDArray:
+        try:
+            return self.env.played(asked)
+        except ValueError as error:
+            self._answers.refuse_actions(actor, error)
+
+
 def lived(
-    env: BatchedEnv, actor: Any, episodes: int, answers: Answers, beside: ReferencePolicy | None = None
+    env: BatchedEnv,
+    actor: Any,
+    episodes: float,
+    answers: Answers,
+    beside: ReferencePolicy | None = None,
+    checked: bool = False,
 ) -> Iterator[Step]:
     """Every step until all lanes have lived through `episodes` episodes.
 
@@ -79,60 +180,16 @@ def lived(
 
     Args:
         actor: a `Learner` with a lane for each of `env`, or a `Watching` one.
-        answers: checks what `env` shows, unless its class is vouched for.
-        beside: a policy that is asked in every step what it would play, and observes what followed; it does not play.
+        answers, beside, checked: as of `Life`.
     """
     may_leave = lets_go(actor) and (beside is None or lets_go(beside))
-    read = answers.as_given if vars(type(env)).get("vouched", False) else answers.step
-    first, info = env.reset()
-    observations, valid = answers.first(first), _valid(info, env)
-    lanes = np.arange(env.num_envs)
-    live = np.ones(len(lanes), bool)
-    episode, step = np.zeros(len(lanes), np.int32), np.zeros(len(lanes), np.int32)
-    succeeded: NDArray[np.bool_] | None = None
-    while True:
-        actions = _played(env, actor, observations, answers)
-        others = None if beside is None else _played(env, beside, observations, answers)
-        following, rewards, terminated, truncated, info, done, ended, successors = read(env.step(actions))
-        if SUCCESS in info:
-            said = successes(info[SUCCESS], done.shape)
-            succeeded = said if succeeded is None else succeeded | said
-        actor.learn(observations, actions, rewards, terminated, truncated, successors)
-        if beside is not None:
-            beside.observe(rewards, terminated, truncated)
-        yield Step(
-            lanes, live, observations, actions, rewards, terminated, truncated, done, ended, successors, episode, step,
-            succeeded, env.lanes_stepped, valid, others,
-        )  # fmt: skip
-        observations, valid = following, _valid(info, env)
-        if not ended:
-            step = step + 1
-            continue
-        succeeded = None if succeeded is None else succeeded & ~done
-        episode = episode + done
-        step = np.where(done, 0, step + 1).astype(np.int32)
-        live = episode < episodes
-        over = len(live) - np.count_nonzero(live)
-        if over == len(live):
-            return
-        if may_leave and over and over >= env.worth_leaving * len(live):
-            stay = np.flatnonzero(live)
-            env = env.keep(stay)
+    life = Life(env, episodes, answers, beside=beside, checked=checked)
+    while not life.over:
+        step = life.step(actor.act(life.observations), actor)
+        actor.learn(step.observations, step.actions, step.rewards, step.terminated, step.truncated, step.successors)
+        yield step
+        if step.ended and may_leave and not life.over and (stay := life.leave()) is not None:
             actor.keep(stay)
-            if beside is not None:
-                beside.keep(stay)
-            answers.keep(stay)
-            lanes, live, observations, episode, step = (x[stay] for x in (lanes, live, observations, episode, step))
-            succeeded, valid = (None if told is None else told[stay] for told in (succeeded, valid))
-
-
-def _played(env: BatchedEnv, actor: Any, observations: NDArray, answers: Answers) -> NDArray:
-    """The actions that `env` plays where it is given those of the actor."""
-    asked = actor.act(observations)
-    try:
-        return env.played(asked)
-    except ValueError as error:
-        answers.refuse_actions(actor, error)
 
 
 def _valid(info: dict[str, Any], env: BatchedEnv) -> NDArray[np.bool_] | None:
