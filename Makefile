@@ -42,7 +42,7 @@ format: $(VENV)/.installed-dev
 	$(BIN)/ruff format .
 
 # Each prints its table; run them one at a time, on a quiet machine.
-BENCHMARKS := environments vector_envs generation uneven training_throughput rollout shared_cores
+BENCHMARKS := environments vector_envs generation uneven training_throughput rollout shared_cores decision_transformer
 benchmarks: $(VENV)/.installed
 	for name in $(BENCHMARKS); do $(BIN)/python benchmarks/$$name.py || exit 1; done
 
