@@ -1,7 +1,7 @@
 """Training steps of Decision Transformer beside `transformers`' DecisionTransformerModel, tokens a second.
 
-`python benchmarks/decision_transformer.py`. Same width, layers, heads, hidden channels, batch and number of tokens (three
-a transition); Gaussian actions here, squared errors there. The two take turns, and the fastest step of each counts.
+`python benchmarks/decision_transformer.py`. Same width, layers, heads, hidden channels, batch and number of tokens
+(three a transition); Gaussian actions here, squared errors there. They take turns; the fastest step of each counts.
 """
 
 import time
@@ -61,7 +61,7 @@ def theirs(width: int) -> DecisionTransformerModel:
             resid_pdrop=0.0,
             embd_pdrop=0.0,
             attn_pdrop=0.0,
-        )  # fmt: skip
+        )
     )
 
 
