@@ -25,6 +25,7 @@ COMMANDS = {
     "show": ("icrl.commands.show", "draw a few tasks of a family and a rollout of its reference policy"),
     "check-family": ("icrl.commands.check_family", "check that a task family, such as your own, keeps the contract"),
     "check-method": ("icrl.commands.check_method", "check that a method, such as your own, keeps the contract"),
+    "check-backbone": ("icrl.commands.check_backbone", "check that a backbone, such as your own, keeps the contract"),
     "generate": ("icrl.data_gen.generate", "record learning histories of a source learner over many tasks"),
     "inspect": ("icrl.data_gen.inspect_dataset", "describe and check a dataset; draw its learning curve"),
     "train": ("icrl.train.train", "pretrain a causal transformer on learning histories"),
@@ -162,6 +163,6 @@ def _help() -> str:
         "In-context reinforcement learning, from learning history to report.",
         "",
     ]
-    lines += [f"  {name:13} {text}" for name, (_, text) in COMMANDS.items()]
+    lines += [f"  {name:14} {text}" for name, (_, text) in COMMANDS.items()]
     lines += ["", "`icrl COMMAND --help` lists a command's flags; `icrl --version` prints the version."]
     return "\n".join(lines)

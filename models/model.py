@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoModel, PreTrainedModel, initialization
 
+from icrl.choices import Choice, to_dict
+from icrl.models.backbones.base import Backbone
 from icrl.models.backbones.kernels import INITIAL_GAIN
 from icrl.models.config import InContextConfig
 from icrl.models.parts.encoders import EMBEDDING_STD
@@ -33,6 +35,8 @@ class InContextModel(PreTrainedModel):
         super().__init__(config)
         self.method = config.make_method()
         backbone = config.make_backbone(self.method)
+        # From these options the same shapes come without what the user's may name: a folder, the network.
+        config.backbone = to_dict(Choice(config.backbone_choice.name, backbone.options))
         # What FSDP wraps by itself.
         self._no_split_modules = list(getattr(backbone, "no_split_modules", ()))
         self.net = self.method.build(config.groups, backbone)
@@ -58,9 +62,14 @@ class InContextModel(PreTrainedModel):
         elif isinstance(module, nn.Embedding):
             initialization.normal_(module.weight, std=EMBEDDING_STD)
 
+    @property
+    def backbone(self) -> Backbone:
+        """What mixes embedded tokens over time, somewhere in `net`."""
+        return self._backbone[0]
+
     def window_start(self, t: int) -> int:
         """First decision of the context in which decision t of a lane is read."""
-        (backbone,) = self._backbone
+        backbone = self.backbone
         return backbone.window_start(t * backbone.tokens_per_decision) // backbone.tokens_per_decision
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:

@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -163,18 +164,20 @@ def check_space(plan: Plan) -> None:
 
 
 def _parameters(plan: Plan) -> int:
-    return _count(plan.model_config)
+    return sum(weight.numel() for weight in _on_paper(plan.model_config).parameters())
 
 
-def _count(config: InContextConfig) -> int:
+def _on_paper(config: InContextConfig) -> InContextModel:
+    """The model with shapes and without numbers; it has a config of its own, which it may complete."""
     with torch.device("meta"):
-        return sum(p.numel() for p in InContextModel(config).parameters())
+        return InContextModel(deepcopy(config))
 
 
 def _check_memory(config: TrainConfig, model: InContextConfig, longest: int, num_processes: int) -> None:
     """Raises SizeError where the weights, their gradient and the optimiser's two moments cannot be held, or the least
     that a forward pass leaves for the backward one."""
-    options, weights = config.model.options, _count(model)
+    options, planned = config.model.options, _on_paper(model)
+    weights = sum(weight.numel() for weight in planned.parameters())
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if 16 * weights > memory:
         raise SizeError(
@@ -182,8 +185,8 @@ def _check_memory(config: TrainConfig, model: InContextConfig, longest: int, num
             f"{memory / 1e9:,.0f} GB: lower model.width, model.n_layer or model.mlp_ratio"
         )
     windows = config.train.batch_size / (config.train.accumulation * num_processes)
-    layers = getattr(options, "n_layer", 1)
-    needed = 4 * windows * min(options.context_length, longest) * options.width * layers
+    layers = getattr(planned.backbone.options, "n_layer", 1)
+    needed = 4 * windows * min(options.context_length, longest) * planned.backbone.width * layers
     if needed > memory:
         raise SizeError(
             f"a pass over {windows:,.0f} windows takes more than {needed / 1e9:,.0f} GB, this machine has "

@@ -68,6 +68,8 @@ class Backbone(nn.Module, ABC):
     """What it remembers is of one size for ever, so nothing is ever dropped from the context."""
     reads_sets: ClassVar[bool] = False
     """It has `encode_set` and `query`, and takes `causal=False`."""
+    no_split_modules: ClassVar[tuple[str, ...]] = ()
+    """Class names of its blocks, which FSDP shards one by one."""
 
     def __init__(self, options: Any, *, tokens_per_decision: int = 1, positions: bool = True) -> None:
         super().__init__()

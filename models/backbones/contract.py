@@ -15,17 +15,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from icrl.errors import UsageError
+from icrl.checks import Failure
+from icrl.errors import UsageError, did_you_mean
 from icrl.models.backbones import BACKBONES
 from icrl.models.backbones.base import Backbone, State
 
 C = 5
 """Decisions of a full context in these checks."""
 TOLERANCE = 1e-5
-
-
-class Failure(Exception):
-    """A promise that is not kept."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +40,26 @@ class Subject:
     @property
     def kind(self) -> type[Backbone]:
         return BACKBONES[self.name]
+
+    def check_options(self) -> None:
+        """Raises UsageError for an option that the backbone does not have, or one out of range."""
+        if not is_dataclass(options := getattr(self.kind, "Options", None)):
+            raise UsageError(
+                f"{self.kind.__name__}.Options is {options!r}: expected a frozen dataclass with width, context_length "
+                "and, unless it is recurrent, context_keep"
+            )
+        known = [option.name for option in fields(options)]
+        for name in self.options:
+            if name not in known:
+                raise UsageError(
+                    f"{self.name} has no option {name!r}{did_you_mean(name, known)}; choose from {', '.join(known)}"
+                )
+        try:
+            self.make()
+        except UsageError:
+            raise
+        except Exception:
+            return  # A fault of the class rather than of the options: each check says how it meets it.
 
     def make(self, tokens: int = 1, positions: bool = True, **options: Any) -> Backbone:
         """A tiny one in eval mode, whose weights are as large as trained ones: a fresh one may add nothing yet, and
@@ -125,8 +142,6 @@ def same(found: Tensor, expected: Tensor, what: str) -> None:
 def it_gives_one_output_a_token(subject: Subject) -> None:
     """Outputs have the shape of the inputs, and are finite."""
     backbone = subject.make()
-    if not is_dataclass(subject.kind.Options):
-        raise Failure(f"{subject.kind.__name__}.Options is no dataclass")
     if backbone.context != C * backbone.tokens_per_decision:
         raise Failure(f"context is {backbone.context} tokens of context_length {C}: expected {C}")
     x_BTD = embedded(backbone, 3, C)
@@ -152,7 +167,7 @@ def the_future_does_not_reach_the_past(subject: Subject) -> None:
 
 
 def a_state_says_what_forward_says(subject: Subject) -> None:
-    """Step by step from nothing, at every token, far past the window, for tokens of one and of three a decision."""
+    """Step by step from nothing, at every token, far past the window, with one token a decision and with three."""
     for tokens in (1, 3):
         for keep in (0.0, 0.5, 0.8):
             backbone = subject.make(tokens, context_keep=keep)
@@ -319,8 +334,7 @@ def it_comes_back_from_its_options(subject: Subject) -> None:
 
 @torch.no_grad()
 def a_set_has_no_order(subject: Subject) -> None:
-    """Without positions and causality, tokens in another order give the same outputs in that order; padding is not
-    read."""
+    """Without positions and causality the order of tokens changes nothing, and padding is not read."""
     if not subject.reads_sets():
         return _refuses_sets(subject)
     backbone = subject.make(positions=False)

@@ -79,6 +79,7 @@ class HF(Backbone):
     def __init__(self, options: HFOptions, *, tokens_per_decision: int = 1, positions: bool = True) -> None:
         super().__init__(options, tokens_per_decision=tokens_per_decision, positions=positions)
         self.model, self.options = make_model(options, self.context)
+        self.no_split_modules = tuple(self.model._no_split_modules or ())
         takes = inspect.signature(self.model.forward).parameters
         self._cache_name = next((name for name in ("cache", "past_key_values", "cache_params") if name in takes), None)
         types = set(getattr(self.model.config, "layer_types", None) or ())

@@ -108,6 +108,7 @@ class GRU(_Recurrent):
     """Gated recurrent units (Cho et al., 2014), as in RL² (Duan et al., 2016)."""
 
     layer = nn.GRU
+    no_split_modules = ("GRU",)
     memories = ("hidden",)
 
 
@@ -115,4 +116,5 @@ class LSTM(_Recurrent):
     """Long short-term memory (Hochreiter and Schmidhuber, 1997)."""
 
     layer = nn.LSTM
+    no_split_modules = ("LSTM",)
     memories = ("hidden", "cell")

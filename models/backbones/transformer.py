@@ -71,6 +71,7 @@ class Transformer(Backbone):
 
     Options: ClassVar[type] = ModelOptions
     reads_sets: ClassVar[bool] = True
+    no_split_modules: ClassVar[tuple[str, ...]] = ("Block",)
 
     def __init__(self, options: ModelOptions, *, tokens_per_decision: int = 1, positions: bool = True) -> None:
         super().__init__(options, tokens_per_decision=tokens_per_decision, positions=positions)
