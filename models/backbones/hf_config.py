@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 from transformers import CONFIG_MAPPING, AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
@@ -111,6 +112,10 @@ def _pretrained(options: HFOptions, context: int) -> PreTrainedModel:
         raise
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        if not Path(options.pretrained).is_dir() and (
+            options.pretrained.count("/") > 1 or options.pretrained[0] in "./~"
+        ):
+            reason = "there is no such folder"
         raise UsageError(
             f"model.pretrained {options.pretrained!r} cannot be loaded ({reason}): expected a folder with config.json "
             "and model.safetensors, or the name of a model on huggingface.co, for which this machine needs the network"
