@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from icrl.abilities import bayes_play
 from icrl.config import config_to_dict, first_difference, load_config, parse_command, save_config
 from icrl.digests import DIGESTS_FILE, check_digests, digest_of, digest_of_text, read_digests
 from icrl.envs import FAMILIES
@@ -335,7 +336,7 @@ def _roll_out(
     family = stored.family
     _, size = largest_history(family, config.episodes)
     lanes: list[Lane] = [(0, n) for n in range(min(len(tasks), RECORDED_LANES, max(1, RECORDED_BYTES // size)))]
-    if family.horizon == 1:
+    if family.is_bandit:
         # A pull's regret is that of the arm, which the return does not tell.
         lanes = [(s, n) for s in range(config.seeds) for n in range(len(tasks))]
     make = None
@@ -381,7 +382,7 @@ def _measure(
     draws = resample(config.seeds, len(tasks), config.bootstrap, config.seed)
     # The prior is that of the family's own tasks, and an agent with a prompt knows more.
     of_prior = config.split in SPLIT_NAMES and config.prompt == EMPTY_PROMPT
-    bayes = family.bayes_optimal(config.episodes, tasks) if of_prior else None
+    bayes = bayes_play(family, config.episodes, tasks) if of_prior else None
     return Evaluation(
         config, provenance, family, tasks, anchors, result, regret, source, bayes, draws, model, stored.changed,
         _behave_as_trained(family, tasks, config, provenance, trained_on), asked,
