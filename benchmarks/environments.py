@@ -15,6 +15,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 from numpy.typing import NDArray
 
 from icrl.envs import FAMILIES, make_family
+from icrl.spaces import num_uniforms, random
 from icrl.tasks import TaskFamily
 
 LANES, PLAIN_LANES = 1_000, 100
@@ -61,9 +62,8 @@ def plain(lanes: int) -> VectorEnv:
 def drawn_actions(env: VectorEnv, steps: int) -> NDArray:
     """Uniformly random actions, shape `(steps, N, *action_shape)`."""
     generator, space = np.random.default_rng(0), env.single_action_space
-    if isinstance(space, gym.spaces.Discrete):
-        return generator.integers(0, space.n, (steps, env.num_envs))
-    return generator.uniform(space.low, space.high, (steps, env.num_envs, *space.shape)).astype(np.float32)
+    drawn = random(space, generator.random((steps * env.num_envs, num_uniforms(space))))
+    return drawn.reshape(steps, env.num_envs, *drawn.shape[1:])
 
 
 def steps_a_second(make: Callable[[], VectorEnv]) -> float:

@@ -23,7 +23,7 @@ from icrl.models.methods.ad import TokenEmbedding
 from icrl.models.methods.base import Method
 from icrl.models.model import InContextModel
 from icrl.models.options import ModelOptions
-from icrl.models.parts.heads import make_action_head
+from icrl.models.parts import make_action_head
 from icrl.models.spec import Spec
 from icrl.transitions import Before, Transitions
 

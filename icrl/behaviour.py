@@ -6,13 +6,13 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from icrl.envs.kit.answers import Answers
 from icrl.envs.kit.episodes import uniform_policy
 from icrl.seeding import Streams, stream_keys
+from icrl.spaces import bounded, num_uniforms, random
 from icrl.tasks import Task, TaskFamily, lane_numbers
 
 
@@ -105,7 +105,7 @@ class _Actions:
     def __init__(self, family: TaskFamily, tasks: Sequence[Task], seed: int, index: ArrayLike, alike: bool) -> None:
         space = family.action_space
         self._alike, self._space, self._uniform = alike, space, None
-        if not isinstance(space, gym.spaces.Box) or space.is_bounded():
+        if bounded(space):
             self._uniform = uniform_policy(family, tasks, seed)
         self._streams = Streams(stream_keys(seed, "behaviour", np.asarray(index)))
 
@@ -113,7 +113,5 @@ class _Actions:
         if self._uniform is not None:
             actions = self._uniform.act(seen)
         else:
-            share = self._streams.uniform_block(int(np.prod(self._space.shape))).T.reshape(-1, *self._space.shape)
-            low, high = self._space.low, self._space.high
-            actions = np.clip(2 * share - 1, low, high).astype(self._space.dtype)
+            actions = random(self._space, self._streams.uniform_block(num_uniforms(self._space)).T)
         return np.repeat(actions[:1], len(actions), axis=0) if self._alike else actions

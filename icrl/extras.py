@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from icrl.errors import FamilyError
 from icrl.rows import Kind
-from icrl.spaces import in_short, row_shape, storage_dtype
+from icrl.spaces import choices, in_short, row_shape, storage_dtype
 from icrl.transitions import EXPERT_ACTIONS, VALID_ACTIONS
 
 PER_STEP = (EXPERT_ACTIONS, VALID_ACTIONS)
@@ -24,8 +24,8 @@ VALID_KEYS = (VALID_ACTIONS, "action_mask")
 def extra_spaces(names: Iterable[str] | None, action_space: gym.Space) -> dict[str, gym.Space]:
     """By name, the spaces of those of the names that are columns of a step."""
     spaces: dict[str, gym.Space] = {EXPERT_ACTIONS: action_space}
-    if isinstance(action_space, gym.spaces.Discrete):
-        spaces[VALID_ACTIONS] = gym.spaces.MultiBinary(int(action_space.n))
+    if (actions := choices(action_space)) is not None:
+        spaces[VALID_ACTIONS] = gym.spaces.MultiBinary(len(actions))
     return {name: spaces[name] for name in PER_STEP if name in (names or ()) and name in spaces}
 
 

@@ -11,7 +11,6 @@ from contextlib import closing, contextmanager
 from dataclasses import asdict
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,6 +18,7 @@ from icrl.behaviour import Roll, roll
 from icrl.envs.kit.parametric import ParametricFamily
 from icrl.errors import DatasetError, IcrlError
 from icrl.own_code import own_code_fails_in_one_line
+from icrl.spaces import continuous, leaves, numbers
 from icrl.tasks import Split, Task, TaskFamily
 
 MARKS = (1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 24, 32, 48, 64, 96, 128, 256, 512, 1024)
@@ -47,7 +47,7 @@ def take(family: TaskFamily, split: Split) -> dict[str, Any]:
     if isinstance(family, ParametricFamily):
         found["parameters"] = _parameters(family)
     few, more = _lanes(split)
-    large = np.prod(family.observation_space.shape) > LARGE
+    large = sum(np.prod(leaf.shape) for leaf in leaves(family.observation_space).values()) > LARGE
     tasks = more if not large and _quick(family, few) else few
     began = time.perf_counter()
     rolled = roll(family, tasks, MARKS[-1], seconds=SECONDS, keep=_shortened)
@@ -183,7 +183,7 @@ def _text(row: NDArray) -> str:
 def _shortened(observations: NDArray) -> NDArray[np.float64]:
     """At most `SHOWN` numbers of each lane's observation, `(N, D)`: long ones are added up in parts, with weights that
     tell the places of a part from one another, and so that large numbers do not hide small ones."""
-    flat = np.asarray(observations).reshape(len(observations), -1).astype(np.float64)
+    flat = numbers(np.asarray(observations))
     if flat.shape[1] <= SHOWN:
         return flat
     weights = 1 + (np.arange(flat.shape[1]) * 0.6180339887) % 1
@@ -202,7 +202,7 @@ def _parted(then: Mapping[str, Any], now: Mapping[str, Any], family: TaskFamily)
         table[0].shape != (count, len(marks)) for table in sums.values()
     ):
         raise ValueError("a row of another length")
-    exact = not isinstance(family.observation_space, gym.spaces.Box)
+    exact = not any(continuous(leaf) for leaf in leaves(family.observation_space).values())
     alike_NM = _alike(*seen, axes=(0, 1)).all(axis=2)
     same = {name: _alike(*table, axes=(0,)) for name, table in sums.items()}
     for m, mark in enumerate(marks):

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from icrl.envs.kit.episodes import uniform_policy
 from icrl.seeding import permutation
+from icrl.spaces import split as split_parts
 from icrl.tasks import Split, Task, TaskFamily
 
 MOST_HELD_OUT, MOST_TRAIN = 20, 200
@@ -251,7 +252,7 @@ def _rolled(
 def _marked(marks: NDArray[np.uint64], *parts: Any) -> NDArray[np.uint64]:
     """The marks after some arrays more, each `(N, …)`: equal where all arrays so far were."""
     rows = []
-    for values in map(np.asarray, parts):
+    for values in [leaf for part in parts for leaf in split_parts("", np.asarray(part)).values()]:
         if values.dtype.kind == "f":
             values = values + 0.0  # -0 is 0.
         rows.append(np.ascontiguousarray(values.reshape(len(values), -1)).view(np.uint8))

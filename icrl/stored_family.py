@@ -9,6 +9,7 @@ import json
 import os
 import time
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,7 @@ from icrl.fingerprint import difference
 from icrl.own_code import in_one_line
 from icrl.places import counts_from, find_place, portable
 from icrl.provenance import Provenance
-from icrl.spaces import alike, describe_space, space_to_dict
+from icrl.spaces import alike, describe_space, described, space_to_dict
 from icrl.tasks import SPLIT_NAMES, Split, Task, TaskFamily
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ def stored_family(folder: Path, provenance: Provenance, split: Split, consent: C
             name = find_place(name, root)
         FAMILIES[name]
         root = counts_from(name) or root
-    family = _made(name, provenance, folder)
+    family = _as_recorded(_made(name, provenance, folder), provenance)
     if FAMILIES.is_built_in(name) and family.version != provenance.family_version:
         raise DatasetError(
             f"the data is of {provenance.family}@{provenance.family_version}, this release defines {family.label}: "
@@ -206,6 +207,17 @@ def _made(name: str, provenance: Provenance, folder: Path) -> TaskFamily:
             f"{_shown(name)} does not take the options of the data{_in(folder)}: {in_one_line(error)}; bring back the "
             "family, or the data, as it was"
         ) from error
+
+
+def _as_recorded(family: TaskFamily, provenance: Provenance) -> TaskFamily:
+    """The family with flat observations where the data have them: there were no others once."""
+    is_tree = list(described("", space_to_dict(family.observation_space))) != [""]
+    if is_tree and hasattr(family, "flatten"):
+        flat = copy(family)
+        flat.flatten()
+        if alike(provenance.observation_space, space_to_dict(flat.observation_space)):
+            return flat
+    return family
 
 
 def _first_space(family: TaskFamily, provenance: Provenance) -> str | None:

@@ -11,7 +11,7 @@ from icrl.choices import Choice, to_dict
 from icrl.models.backbones.base import Backbone
 from icrl.models.backbones.kernels import INITIAL_GAIN
 from icrl.models.config import InContextConfig
-from icrl.models.parts.encoders import EMBEDDING_STD
+from icrl.models.parts import EMBEDDING_STD
 
 EARLIER_NAMES = {r"^embedding\.": "net.embedding.0.", r"^blocks\.": "net.backbone.blocks.", r"^head\.": "net.head.0."}
 """Names of weights in models of earlier releases, and what they are called now."""

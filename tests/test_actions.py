@@ -11,8 +11,9 @@ from icrl.errors import UsageError
 from icrl.history import LearningHistory
 from icrl.models.agent import InContextAgent
 from icrl.models.model import InContextModel
-from icrl.models.parts.distributions import CATEGORICAL, DIAGONAL_GAUSSIAN, distribution_of
-from icrl.models.parts.heads import LOG_STD_HIGH, LOG_STD_LOW, make_action_head
+from icrl.models.parts import distribution_of, make_action_head
+from icrl.models.parts.distributions import CATEGORICAL, DIAGONAL_GAUSSIAN
+from icrl.models.parts.heads import LOG_STD_HIGH, LOG_STD_LOW
 from icrl.transitions import Before, Transitions
 
 ACTIONS = {"kind": "box", "shape": [2], "low": [-1.0, 0.0], "high": [1.0, 10.0]}
@@ -66,8 +67,8 @@ def test_gaussian_loss_is_that_of_torch_distributions():
     torch.testing.assert_close(metrics["error"], seen_error)
     with pytest.raises(UsageError, match="label_smoothing"):
         DIAGONAL_GAUSSIAN.loss(outputs, actions, unseen, label_smoothing=0.1)
-    with pytest.raises(UsageError, match="expected Discrete or Box"):
-        distribution_of({"kind": "multi_discrete", "nvec": [2]})
+    with pytest.raises(UsageError, match="expected discrete, multi_discrete"):
+        distribution_of({"kind": "text"})
 
 
 def test_the_head_speaks_the_actions_units():

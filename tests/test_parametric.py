@@ -1,5 +1,7 @@
 """Tasks that are numbers from ranges, and gymnasium environments as families of such tasks."""
 
+from contextlib import closing
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from icrl.envs.kit.episodes import policy_history, uniform_policy
 from icrl.envs.kit.gymnasium_family import GymnasiumFamily
 from icrl.envs.kit.measured import measured_return, measured_returns
 from icrl.envs.kit.parametric import Parameter, ParametricFamily
+from icrl.envs.kit.pool import PooledEnv
 from icrl.envs.kit.simple_policies import UniformActions, ZeroAction
 from icrl.errors import UsageError
 from icrl.eval.rollout import rollout
@@ -153,17 +156,17 @@ def test_a_gymnasium_family_steps_as_gymnasium_does():
 class Cut(gym.Env):
     """Truncates itself when its actions add up to three, and shows a Dict."""
 
-    observation_space = gym.spaces.Dict({"a": gym.spaces.Box(-1, 1, (2,)), "b": gym.spaces.Discrete(3)})
+    observation_space = gym.spaces.Dict({"at": gym.spaces.Box(-1, 1, (2,)), "turn": gym.spaces.Discrete(3)})
     action_space = gym.spaces.Discrete(2)
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
         self.t = self.sum = 0
-        return {"a": np.zeros(2, np.float32), "b": 1}, {}
+        return {"at": np.zeros(2, np.float32), "turn": 1}, {}
 
     def step(self, action):
         self.t, self.sum = self.t + 1, self.sum + action
-        return {"a": np.full(2, 0.1 * self.t, np.float32), "b": 2}, self.gain * action, False, self.sum == 3, {}
+        return {"at": np.full(2, 0.1 * self.t, np.float32), "turn": 2}, self.gain * action, False, self.sum == 3, {}
 
 
 class CutFamily(GymnasiumFamily):
@@ -182,12 +185,27 @@ def test_an_environment_may_cut_itself_and_show_a_dict():
     family = CutFamily()
     env = family.make(family.split(0).test[:2], seed=0)
     observations, _ = env.reset()
-    assert observations.tolist() == [[0, 0, 0, 1, 0]] * 2
+    assert observations.dtype.names == ("at", "turn")
+    assert observations["at"].tolist() == [[0, 0]] * 2
+    assert observations["turn"].tolist() == [1] * 2
     for t in range(1, 7):
         *_, terminated, truncated, info = env.step(np.ones(2, int))
         assert not terminated.any()
         assert (truncated == (t % 3 == 0)).all()
-    np.testing.assert_allclose(info["final_obs"], [[0.3, 0.3, 0, 0, 1]] * 2, rtol=1e-6)
+    np.testing.assert_allclose(info["final_obs"]["at"], [[0.3, 0.3]] * 2, rtol=1e-6)
+    assert info["final_obs"]["turn"].tolist() == [2] * 2
+
+
+def test_observations_may_be_flat_as_they_once_were():
+    """Kills: data of flattened observations that no family shows any more; a flat family that is nested in the
+    processes of a pool."""
+    family = CutFamily()
+    family.flatten()
+    tasks = family.split(0).test[:2]
+    for env in (family.make(tasks, seed=0), PooledEnv(family, tasks, 0, workers=2, name=f"{__file__}:CutFamily")):
+        with closing(env):
+            assert env.reset()[0].tolist() == [[0, 0, 0, 1, 0]] * 2
+            np.testing.assert_allclose(env.step(np.ones(2, int))[0], [[0.1, 0.1, 0, 0, 1]] * 2, rtol=1e-6)
 
 
 @pytest.mark.parametrize("family", [Slope, CutFamily])

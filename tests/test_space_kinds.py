@@ -11,9 +11,9 @@ from icrl.spaces import (
     WrongValue,
     alike,
     bounded,
-    cell_numbers,
     check_action_space,
     codec_of,
+    counter,
     empty,
     gate,
     leaves,
@@ -69,7 +69,7 @@ def test_random_actions_are_of_the_space_and_all_are_drawn(space):
         changed = _flat(random(space, moved)) != _flat(drawn)
         assert changed.any(axis=0).sum() <= 1, "a random number that is shared"
     if num_cells(space) < 100:
-        numbers = cell_numbers(space, drawn)
+        numbers = counter(space)(drawn)
         assert {*numbers.tolist()} == {*range(int(num_cells(space)))}
 
 

@@ -12,7 +12,7 @@ from icrl.errors import UsageError
 from icrl.models.backbones import kernels
 from icrl.models.model import InContextModel
 from icrl.models.options import ModelOptions
-from icrl.models.parts.encoders import make_observation_encoder
+from icrl.models.parts import make_observation_encoder
 from icrl.transitions import Transitions
 
 
@@ -244,7 +244,7 @@ def test_observation_encoders_by_space():
     torch.testing.assert_close(wide(torch.tensor([[[75.0, 3.0]]])), unit(torch.tensor([[[0.5, 3.0]]])))
     image = make_observation_encoder({"kind": "box", "shape": [2, 3], "low": [0.0] * 6, "high": [1.0] * 6}, 8)
     assert image(torch.zeros(5, 4, 2, 3)).shape == (5, 4, 8)
-    with pytest.raises(UsageError, match="no encoder"):
+    with pytest.raises(UsageError, match="models have nothing for the space"):
         make_observation_encoder({"kind": "graph"}, 8)
 
 

@@ -16,7 +16,9 @@ from icrl.envs.kit.parametric import Parameter
 from icrl.envs.kit.pool import PooledEnv
 from icrl.errors import FamilyError
 from icrl.narrowing import ACTIONS, Narrowing
+from icrl.spaces import storage_dtype
 from icrl.store import HistoryStore
+from tests.drawn_spaces import batch, same
 
 S = gym.spaces
 TWO = S.Discrete(2)
@@ -97,11 +99,8 @@ def test_what_is_outside_its_space_is_refused_also_in_a_part(name, nested):
         "deep": lambda: S.Dict(a=S.Tuple((space, S.Discrete(2))), b=S.Discrete(2)),
     }[nested]()
     history = recorded(whole, [wrap(value) for value in right])
-    if nested == "alone":
-        shown = np.array([right[t % len(right)] for t in range(6)])
-        assert np.array_equal(history.observations[:6], shown)
-    else:
-        assert history.observations.dtype == np.float32
+    assert same(whole, history.observations[:6], batch(whole, [wrap(right[t % len(right)]) for t in range(6)]))
+    assert history.observations.dtype == storage_dtype(whole)
     for value in wrong:
         with pytest.raises(
             FamilyError, match=r'showing, task \d+ \{"gain": .*\}: the environment shows .*(expected|not of)'

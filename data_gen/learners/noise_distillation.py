@@ -3,7 +3,6 @@
 AD^ε, Zisman et al. 2024, "Emergence of In-Context Reinforcement Learning from Noise Distillation".
 """
 
-import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,6 +11,7 @@ from icrl.data_gen.learners.reference_policies import STATE_ONE, UniformRandom
 from icrl.envs.kit.simple_policies import UniformActions
 from icrl.errors import UsageError
 from icrl.lanes import PerLane
+from icrl.spaces import continuous, where
 from icrl.tasks import TaskFamily
 
 
@@ -45,7 +45,7 @@ class NoiseDistillation(PerLane):
         self._policy = setting.family.reference_policy(policy or setting.family.policy_kinds[0], setting.tasks)
         self._streams = setting.streams("noise distillation")
         self._random = UniformActions(setting.family, setting.tasks, self._streams)
-        self._mixes = isinstance(setting.family.action_space, gym.spaces.Box)
+        self._mixes = continuous(setting.family.action_space)
         self._final_epsilon = final_epsilon
         # At least one step of the schedule: a history of one episode is all noise.
         self._falling = max((1.0 - final_fraction) * setting.episodes, 1.0)
@@ -71,7 +71,7 @@ class NoiseDistillation(PerLane):
             # The environment rounds what is to be rounded.
             return (1.0 - epsilon) * action + epsilon * self._random.act(observations)
         explore_N = self._streams.uniform() < self.epsilon()
-        return np.where(explore_N, self._random.act(observations), self._policy.act(observations))
+        return where(explore_N, self._random.act(observations), self._policy.act(observations))
 
     def learn(self, observations, actions, rewards, terminated, truncated, next_observations) -> None:
         self._policy.observe(rewards, terminated, truncated)

@@ -3,28 +3,22 @@
 Suffixes: N lanes, S observations, A actions.
 """
 
-import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
 from icrl.data_gen.learners.protocol import EpisodeCounter, LearnerSetting
 from icrl.errors import UsageError
 from icrl.lanes import PerLane
-from icrl.spaces import describe_space, space_to_dict
+from icrl.spaces import choices, counter, describe_space, num_cells, space_to_dict
 from icrl.tasks import TaskFamily
 
 LARGEST_TABLES = 2e9
 """Values in the tables of all lanes together: 16 GB."""
 
 
-def _sizes(space: gym.spaces.Discrete | gym.spaces.MultiDiscrete) -> NDArray[np.int64]:
-    """How many values each coordinate of an observation has."""
-    return np.array([space.n]) if isinstance(space, gym.spaces.Discrete) else np.asarray(space.nvec)
-
-
 def _cells(family: TaskFamily) -> float:
     """Values in the table of one lane."""
-    return float(np.prod(_sizes(family.observation_space), dtype=float)) * float(family.action_space.n)
+    return num_cells(family.observation_space) * num_cells(family.action_space)
 
 
 class QLearning(PerLane):
@@ -58,23 +52,25 @@ class QLearning(PerLane):
                 raise UsageError(f"{name}={value}: expected a number from 0 to 1")
         if not 0 < explore_fraction <= 1:
             raise UsageError(f"explore_fraction={explore_fraction}: expected a share above 0 and up to 1")
-        sizes, cells = _sizes(setting.family.observation_space), _cells(setting.family)
+        cells, seen = _cells(setting.family), setting.family.observation_space
+        self._cell = counter(seen)
+        actions = choices(setting.family.action_space)
+        self._first = actions.start
         if len(setting.tasks) * cells > LARGEST_TABLES:
             raise UsageError(
                 f"q-learning keeps a value for every observation and action; those of {setting.family.name} are "
                 f"{cells:.2g} for each of {len(setting.tasks):,} histories at once: lower histories_per_shard"
             )
-        self._strides = np.concatenate((np.cumprod(sizes[::-1])[::-1][1:], [1])).astype(np.int64)
-        num_lanes, self._num_actions = len(setting.tasks), int(setting.family.action_space.n)
+        num_lanes, num_seen, self._num_actions = len(setting.tasks), int(num_cells(seen)), len(actions)
         # Row n · S + s of one tall table: a row per (lane, observation), which one `take` gathers.
-        self.table = np.zeros((num_lanes * int(np.prod(sizes)), self._num_actions))
-        self._base_N = np.arange(num_lanes) * int(np.prod(sizes))
+        self.table = np.zeros((num_lanes * num_seen, self._num_actions))
+        self._base_N = np.arange(num_lanes) * num_seen
         valid_N = setting.family.valid_actions(setting.tasks)
         self._is_missing_NA = None
         if valid_N is not None:
             # An action that a task does not have is neither explored nor ever worth the most.
             self._is_missing_NA = np.arange(self._num_actions) >= valid_N[:, None]
-            self.table[self._is_missing_NA.repeat(int(np.prod(sizes)), axis=0)] = -np.inf
+            self.table[self._is_missing_NA.repeat(num_seen, axis=0)] = -np.inf
         # The smallest integers that count the actions: the narrower, the faster to sum and compare.
         self._count_dtype = np.min_scalar_type(-self._num_actions - 1)
         self.step_size, self.discount = step_size, discount
@@ -84,9 +80,10 @@ class QLearning(PerLane):
 
     @staticmethod
     def misfit(family: TaskFamily) -> str:
-        if not isinstance(family.action_space, gym.spaces.Discrete):
-            return f"compares actions one by one, and {family.name} has continuous ones"
-        if not isinstance(family.observation_space, gym.spaces.Discrete | gym.spaces.MultiDiscrete):
+        if choices(family.action_space) is None:
+            acts = describe_space(space_to_dict(family.action_space))
+            return f"compares actions one by one, and those of {family.name} are of {acts}"
+        if not np.isfinite(num_cells(family.observation_space)):
             seen = describe_space(space_to_dict(family.observation_space))
             return f"keeps a table of observations, and the {seen} of {family.name} is not countable"
         if (cells := _cells(family)) > LARGEST_TABLES:
@@ -111,10 +108,11 @@ class QLearning(PerLane):
         # The pick-th of the allowed actions, which are all of them where the lane explores.
         count_NA = best_NA.cumsum(axis=1, dtype=self._count_dtype)
         chosen_N = (pick_N * count_NA[:, -1]).astype(self._count_dtype)
-        return (count_NA <= chosen_N[:, None]).sum(axis=1)
+        chosen_N = (count_NA <= chosen_N[:, None]).sum(axis=1)
+        return chosen_N + self._first if self._first else chosen_N
 
     def learn(self, observations, actions, rewards, terminated, truncated, next_observations) -> None:
-        cell_N = self._rows(observations) * self._num_actions + actions
+        cell_N = self._rows(observations) * self._num_actions + (actions - self._first if self._first else actions)
         next_N = self.table.take(self._rows(next_observations), axis=0).max(axis=1)
         target_N = rewards + self.discount * np.where(terminated, 0.0, next_N)
         flat = self.table.reshape(-1)
@@ -122,6 +120,4 @@ class QLearning(PerLane):
         self._counter.update(terminated, truncated)
 
     def _rows(self, observations: NDArray) -> NDArray[np.int64]:
-        if observations.ndim == 1:
-            return self._base_N + observations
-        return self._base_N + observations @ self._strides
+        return self._base_N + self._cell(observations)

@@ -1,11 +1,11 @@
 """Learners that do not learn: the family's best reference policy, uniformly random actions, and the action zero."""
 
-import gymnasium as gym
 from numpy.typing import NDArray
 
 from icrl.data_gen.learners.protocol import LearnerSetting
 from icrl.envs.kit.simple_policies import UniformActions, ZeroAction
 from icrl.lanes import PerLane
+from icrl.spaces import bounded, zero_action
 from icrl.tasks import ReferencePolicy, TaskFamily
 
 STATE_ONE = 'a family of your own states one by policy_kinds = ("expert",) and gives it in reference_policy'
@@ -67,9 +67,9 @@ class UniformRandom(_Unchanging):
 
     @staticmethod
     def misfit(family: TaskFamily) -> str:
-        space = family.action_space
-        endless = isinstance(space, gym.spaces.Box) and not space.is_bounded()
-        return f"draws actions between their bounds, and those of {family.name} have none" if endless else ""
+        if bounded(family.action_space):
+            return ""
+        return f"draws actions between their bounds, and those of {family.name} have none"
 
     def __init__(self, setting: LearnerSetting) -> None:
         super().__init__(UniformActions(setting.family, setting.tasks, setting.streams("random policy")))
@@ -82,7 +82,7 @@ class Zero(_Unchanging):
 
     @staticmethod
     def misfit(family: TaskFamily) -> str:
-        if isinstance(family.action_space, gym.spaces.Box):
+        if zero_action(family.action_space) is not None:
             return ""
         return f"plays the action zero of a Box, and the actions of {family.name} are {family.action_space}"
 

@@ -5,6 +5,7 @@ is a MultiDiscrete of two coordinates, never a cell number: a model that embeds 
 it was not trained on.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import gymnasium as gym
@@ -17,14 +18,26 @@ from icrl.spaces.box import BoxCodec, bounds_of
 from icrl.spaces.codec import CODECS, Codec, Play, Take, WrongValue, as_array, codec_of, in_short, kind_of, register
 from icrl.spaces.countable import DiscreteCodec, MultiBinaryCodec, MultiDiscreteCodec
 from icrl.spaces.image import ImageCodec
-from icrl.spaces.trees import DictCodec, TupleCodec, described, join_parts, joined, leaves, map_leaves, named, split
+from icrl.spaces.trees import (
+    DictCodec,
+    TupleCodec,
+    described,
+    equal,
+    join_parts,
+    joined,
+    leaves,
+    map_leaves,
+    named,
+    numbers,
+    split,
+)
 
 __all__ = [
-    "BoxActions", "Codec", "WrongValue", "alike", "as_array", "bounded", "bounds_of", "cell_numbers",
-    "check_action_space", "codec_of", "continuous", "describe_space", "described", "empty", "gate", "in_short",
-    "join", "join_parts", "joined", "kind_of", "leaves", "map_leaves", "memory_dtype", "named", "no_action",
-    "num_cells", "num_uniforms", "player", "random", "register", "row_shape", "sample", "space_from_dict",
-    "space_to_dict", "split", "storage_dtype", "value_dtype", "where", "zero_action",
+    "BoxActions", "Codec", "WrongValue", "alike", "as_array", "bounded", "bounds_of", "check_action_space",
+    "choices", "codec_of", "continuous", "counter", "describe_space", "described", "empty", "equal", "gate",
+    "in_short", "join", "join_parts", "joined", "kind_of", "leaves", "map_leaves", "memory_dtype", "named",
+    "no_action", "num_cells", "num_uniforms", "numbers", "player", "random", "register", "row_shape", "sample",
+    "space_from_dict", "space_to_dict", "split", "storage_dtype", "value_dtype", "where", "zero_action",
 ]  # fmt: skip
 
 register(
@@ -131,14 +144,19 @@ def continuous(space: gym.Space) -> bool:
     return codec_of(space).continuous(space)
 
 
+def choices(space: gym.Space) -> range | None:
+    """All values, where each is one integer; None for other spaces."""
+    return codec_of(space).choices(space)
+
+
 def num_cells(space: gym.Space) -> float:
     """How many values there are; infinite where they cannot be counted."""
     return codec_of(space).cells(space)
 
 
-def cell_numbers(space: gym.Space, values: NDArray) -> NDArray[np.int64]:
-    """The number of each value among all, from 0; of spaces that can be counted."""
-    return codec_of(space).cell(space, values)
+def counter(space: gym.Space) -> Callable[[NDArray], NDArray[np.int64]]:
+    """A function that gives the number of each value among all, from 0; of spaces that can be counted."""
+    return codec_of(space).counter(space)
 
 
 def where(mask_N: NDArray[np.bool_], some: NDArray, others: NDArray) -> NDArray:

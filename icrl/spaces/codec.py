@@ -105,8 +105,8 @@ class Codec(ABC):
     def cells(self, space: Any) -> float:
         """How many values there are; infinite where they cannot be counted."""
 
-    def cell(self, space: Any, values: NDArray) -> NDArray[np.int64]:
-        """The number of each value among all, from 0: `(N,)`; of spaces that can be counted."""
+    def counter(self, space: Any) -> Callable[[NDArray], NDArray[np.int64]]:
+        """A function that gives the number of each value among all, from 0: `(N,)`; of spaces that can be counted."""
         raise NotImplementedError
 
     def choices(self, space: Any) -> range | None:
@@ -122,6 +122,15 @@ class Codec(ABC):
     def sample(self, space: Any, row: Any) -> Any:
         """One value as gymnasium's environments take it."""
         return np.asarray(row, space.dtype)
+
+    def parts_of(self, space: Any, value: Any) -> dict[str, Any]:
+        """The parts of one value from an environment, by name; of spaces that have such. Raises WrongValue where it is
+        none."""
+        raise NotImplementedError
+
+    def as_sample(self, parts: dict[str, Any]) -> Any:
+        """The inverse of `parts_of`."""
+        raise NotImplementedError
 
     # As actions.
 

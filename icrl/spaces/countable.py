@@ -2,6 +2,7 @@
 environment numbers them; models count them from 0."""
 
 from abc import abstractmethod
+from collections.abc import Callable
 from typing import Any
 
 import gymnasium as gym
@@ -44,10 +45,12 @@ class _Countable(Codec):
     def cells(self, space: Any) -> float:
         return float(np.prod(self.sizes(space), dtype=float))
 
-    def cell(self, space: Any, values: NDArray) -> NDArray[np.int64]:
-        sizes = self.sizes(space).ravel()
+    def counter(self, space: Any) -> Callable[[NDArray], NDArray[np.int64]]:
+        sizes, first = self.sizes(space).ravel(), self.starts(space)
         strides = np.concatenate((np.cumprod(sizes[::-1])[::-1][1:], [1])).astype(np.int64)
-        return (values - self.starts(space)).reshape(len(values), -1) @ strides
+        if first.any():
+            return lambda values: (values - first).reshape(len(values), -1) @ strides
+        return lambda values: values.reshape(len(values), -1) @ strides
 
     def num_uniforms(self, space: Any) -> int:
         return int(np.prod(space.shape))
@@ -141,8 +144,8 @@ class DiscreteCodec(_Countable):
     def starts(self, space: gym.spaces.Discrete) -> NDArray[np.int64]:
         return np.asarray(space.start, np.int64)
 
-    def cell(self, space: gym.spaces.Discrete, values: NDArray) -> NDArray[np.int64]:
-        return values - space.start if space.start else values
+    def counter(self, space: gym.spaces.Discrete) -> Callable[[NDArray], NDArray[np.int64]]:
+        return lambda values: values - space.start if space.start else values
 
     def choices(self, space: gym.spaces.Discrete) -> range:
         return range(int(space.start), int(space.start) + int(space.n))

@@ -48,11 +48,16 @@ class _TreeCodec(Codec):
     def cells(self, space: Any) -> float:
         return float(np.prod([codec.cells(part) for _, codec, part in self._parts(space)]))
 
-    def cell(self, space: Any, values: NDArray) -> NDArray[np.int64]:
-        found = np.zeros(len(values), np.int64)
-        for name, codec, part in self._parts(space):
-            found = found * int(codec.cells(part)) + codec.cell(part, values[name])
-        return found
+    def counter(self, space: Any) -> Callable[[NDArray], NDArray[np.int64]]:
+        parts = [(name, int(codec.cells(part)), codec.counter(part)) for name, codec, part in self._parts(space)]
+
+        def count(values: NDArray) -> NDArray[np.int64]:
+            found = np.zeros(len(values), np.int64)
+            for name, cells, of_part in parts:
+                found = found * cells + of_part(values[name])
+            return found
+
+        return count
 
     def no_action(self, space: Any) -> NDArray:
         """That of every part."""
@@ -76,6 +81,15 @@ class _TreeCodec(Codec):
             found[name] = codec.random(part, uniforms_NU[:, first:last])
             first = last
         return found
+
+    def sample(self, space: Any, row: Any) -> Any:
+        return self.as_sample({name: codec.sample(part, row[name]) for name, codec, part in self._parts(space)})
+
+    def parts_of(self, space: Any, value: Any) -> dict[str, Any]:
+        values, branches = self._values(value), self.branches(space)
+        if values is None or {*values} != {*branches}:
+            raise WrongValue(0, f"{in_short(value)}: expected a sample of {in_short(space)}")
+        return {name: values[name] for name in branches}
 
     def gate(self, space: Any) -> Take:
         """Takes structured arrays, and batches of the parts in a mapping (of a Tuple also in a sequence)."""
@@ -152,8 +166,8 @@ class DictCodec(_TreeCodec):
     def words(self, description: dict[str, Any]) -> str:
         return f"Dict({', '.join(f'{name}: {kind_of(d).words(d)}' for name, d in description['spaces'].items())})"
 
-    def sample(self, space: gym.spaces.Dict, row: Any) -> dict[str, Any]:
-        return {name: codec.sample(part, row[name]) for name, codec, part in self._parts(space)}
+    def as_sample(self, parts: dict[str, Any]) -> dict[str, Any]:
+        return parts
 
     def _values(self, values: Any) -> Mapping[str, Any] | None:
         return values if isinstance(values, Mapping) else None
@@ -180,8 +194,8 @@ class TupleCodec(_TreeCodec):
     def words(self, description: dict[str, Any]) -> str:
         return f"Tuple({', '.join(kind_of(part).words(part) for part in description['spaces'])})"
 
-    def sample(self, space: gym.spaces.Tuple, row: Any) -> tuple[Any, ...]:
-        return tuple(codec.sample(part, row[name]) for name, codec, part in self._parts(space))
+    def as_sample(self, parts: dict[str, Any]) -> tuple[Any, ...]:
+        return tuple(parts.values())
 
     def _values(self, values: Any) -> Mapping[str, Any] | None:
         if isinstance(values, Sequence) and not isinstance(values, str):
@@ -250,6 +264,21 @@ def joined(name: str, columns: Mapping[str, NDArray], dtype: np.dtype) -> NDArra
 def join_parts(parts: Mapping[str, NDArray]) -> NDArray:
     """Batches of the parts of a tree, each `(N, …)`, as one structured array `(N,)`."""
     return _joined(np.dtype([(name, part.dtype, part.shape[1:]) for name, part in parts.items()]), parts)
+
+
+def numbers(values: NDArray) -> NDArray[np.float64]:
+    """All numbers of each row, `(N, D)`; of trees those of one leaf after the other."""
+    return np.concatenate(
+        [part.reshape(len(part), -1).astype(np.float64) for part in split("", values).values()], axis=1
+    )
+
+
+def equal(some: NDArray, others: NDArray) -> bool:
+    """Whether two arrays hold the same, NaN and NaN alike, in every part."""
+    parts = [split("", np.asarray(values)) for values in (some, others)]
+    return {*parts[0]} == {*parts[1]} and all(
+        np.array_equal(part, parts[1][name], equal_nan=True) for name, part in parts[0].items()
+    )
 
 
 def map_leaves(function: Callable[..., Any], *trees: Any) -> Any:

@@ -22,12 +22,12 @@ from torch import Tensor, nn
 from icrl.errors import UsageError
 from icrl.models.methods.base import Method, Metrics, Sampler
 from icrl.models.methods.sequence import SequenceActor, SequenceNet, padding, shifted
-from icrl.models.parts.distributions import distribution_of
-from icrl.models.parts.encoders import EMBEDDING_STD, make_action_encoder, make_observation_encoder, squash
+from icrl.models.parts import EMBEDDING_STD, distribution_of, make_action_encoder, make_observation_encoder, squash
 from icrl.models.sampling.windows import WindowReader
 from icrl.models.spec import Spec
 from icrl.provenance import Provenance
 from icrl.ranges import Scales
+from icrl.spaces import continuous, leaves, space_from_dict
 from icrl.store import HistoryStore
 from icrl.transitions import Transitions
 
@@ -57,7 +57,7 @@ class TokenEmbedding(nn.Module):
     def __init__(self, spec: Spec, width: int) -> None:
         super().__init__()
         self.horizon, self.scaled = spec.horizon, spec.scales is not None
-        self.observation = make_observation_encoder(spec.observation_space, width, self.scaled)
+        self.observation = make_observation_encoder(spec.observation_space, width, self.scaled, spec.maps.observations)
         self.previous_action = make_action_encoder(spec.action_space, width, self.scaled)
         self.previous_reward = nn.Linear(1, width, bias=False)
         self.previous_reward.gain = EMBEDDING_STD
@@ -98,7 +98,8 @@ class AlgorithmDistillation(Method):
     Options = Options
 
     def check(self, provenance: Provenance) -> None:
-        if self.options.label_smoothing and provenance.action_space["kind"] == "box":
+        actions = leaves(space_from_dict(provenance.action_space)).values()
+        if self.options.label_smoothing and any(map(continuous, actions)):
             raise UsageError(
                 f"method.label_smoothing is {self.options.label_smoothing}, and {provenance.family} has continuous "
                 "actions: there are no labels to spread it over; set it to 0"

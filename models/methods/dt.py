@@ -23,8 +23,7 @@ from torch import Tensor, nn
 
 from icrl.models.methods.base import Method, Metrics, Sampler
 from icrl.models.methods.sequence import SequenceActor, SequenceNet, first_token, padding, shifted
-from icrl.models.parts.distributions import distribution_of
-from icrl.models.parts.encoders import EMBEDDING_STD, make_action_encoder, make_observation_encoder, squash
+from icrl.models.parts import EMBEDDING_STD, distribution_of, make_action_encoder, make_observation_encoder, squash
 from icrl.models.sampling.windows import WindowReader
 from icrl.models.spec import Spec
 from icrl.ranges import Scales
@@ -52,7 +51,7 @@ class StepEmbedding(nn.Module):
         super().__init__()
         self.horizon = spec.horizon
         scaled = spec.scales is not None
-        self.observation = make_observation_encoder(spec.observation_space, width, scaled)
+        self.observation = make_observation_encoder(spec.observation_space, width, scaled, spec.maps.observations)
         self.action = make_action_encoder(spec.action_space, width, scaled)
         self.to_go = nn.Linear(1, width, bias=False)
         self.to_go.gain = EMBEDDING_STD

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from icrl.models.methods.base import Actor
-from icrl.models.parts.distributions import Distribution
-from icrl.models.parts.heads import make_action_head
+from icrl.models.parts import Distribution, make_action_head
 from icrl.models.spec import Spec
 from icrl.transitions import Transitions
 

@@ -1,14 +1,19 @@
 """What a network is put together from, by the kind of space: encoders, heads, and what a head's numbers mean."""
 
-from typing import Any
+from icrl.models.parts.distributions import Distribution
+from icrl.models.parts.encoders import EMBEDDING_STD, squash
+from icrl.models.parts.kinds import (
+    PARTS,
+    Part,
+    distribution_of,
+    make_action_encoder,
+    make_action_head,
+    make_observation_encoder,
+    register,
+)
+from icrl.models.parts.trees import to_torch
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-
-
-def to_torch(values: NDArray) -> Any:
-    """A tensor that shares the array's memory; of a structured array a dict of such, by the names of its parts."""
-    if values.dtype.names:
-        return {name: to_torch(np.ascontiguousarray(values[name])) for name in values.dtype.names}
-    return torch.from_numpy(values)
+__all__ = [
+    "EMBEDDING_STD", "PARTS", "Distribution", "Part", "distribution_of", "make_action_encoder", "make_action_head",
+    "make_observation_encoder", "register", "squash", "to_torch",
+]  # fmt: skip

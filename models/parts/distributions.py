@@ -1,9 +1,11 @@
 """What a head's numbers mean: a distribution over actions, the loss of an action under it, and how one is drawn.
 
-Shape suffixes: B windows or lanes, T tokens, A actions of a Discrete space, D numbers of a Box action.
+Shape suffixes: B windows or lanes, T tokens, A actions of a Discrete space, D numbers of a Box action, F factors of a
+MultiDiscrete one, N bits of a MultiBinary one, U random numbers of an action.
 """
 
-from typing import Any, Protocol
+from abc import ABC, abstractmethod
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,48 +18,115 @@ from icrl.errors import UsageError
 _IGNORED = -100
 
 
-class Distribution(Protocol):
+Metrics = dict[str, Tensor]
+
+
+class Distribution(ABC):
     """One kind of distribution over actions."""
 
+    @abstractmethod
     def loss(
-        self, outputs: Tensor, actions: Tensor, unseen_BT: Tensor, label_smoothing: float = 0.0
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+        self, outputs: Any, actions: Any, unseen_BT: Tensor, label_smoothing: float = 0.0
+    ) -> tuple[Tensor, Metrics]:
         """Mean negative log-likelihood of the actions, and metrics to report of it.
 
         Args:
-            outputs: of the head, `(B, T, …)`.
-            actions: `(B, T, *action_shape)`.
+            outputs: of the head, `(B, T, …)`; of a tree of actions a dict of such.
+            actions: `(B, T, *action_shape)`; likewise.
             unseen_BT: bool; transitions that do not count. At least one counts.
         """
 
-    def act(self, outputs: Tensor, uniforms: NDArray[np.float64] | None) -> NDArray:
-        """Actions `(B, *action_shape)` for outputs `(B, …)`: by inversion at uniforms on [0, 1), or the likeliest."""
+    @abstractmethod
+    def act(self, outputs: Any, uniforms: NDArray[np.float64] | None) -> Any:
+        """Actions `(B, *action_shape)` for outputs `(B, …)`; of a tree a dict of such.
+
+        Args:
+            uniforms: `(B, U)` on [0, 1), as many as `icrl.spaces.num_uniforms` says: actions are drawn by inversion.
+                None gives the likeliest.
+        """
 
 
-class Categorical:
-    """A logit for each action of a Discrete space."""
+class Categorical(Distribution):
+    """A logit for each action of a Discrete space.
+
+    Args:
+        start: the first of them.
+    """
+
+    def __init__(self, start: int = 0) -> None:
+        self._start = start
 
     def loss(self, outputs, actions, unseen_BT, label_smoothing=0.0):
         """Metrics: "accuracy", the share of transitions whose action is the likeliest."""
-        target = actions.masked_fill(unseen_BT, _IGNORED).flatten()
-        logits = outputs.float().flatten(0, 1)
-        loss = F.cross_entropy(logits, target, ignore_index=_IGNORED, label_smoothing=label_smoothing)
-        with torch.no_grad():
-            accuracy = (logits.argmax(-1) == target).sum() / (target != _IGNORED).sum()
+        places = actions - self._start if self._start else actions
+        loss, accuracy = _cross_entropy(outputs, places, unseen_BT, label_smoothing)
         return loss, {"loss": loss.detach(), "accuracy": accuracy}
 
     def act(self, outputs, uniforms):
         """`uniforms`: `(B, 1)`."""
-        logits_BA = outputs.float().cpu().numpy()
+        places = _drawn(outputs.float().cpu().numpy(), uniforms)
+        return places + self._start if self._start else places
+
+
+class Factors(Distribution):
+    """A block of logits for each factor of a MultiDiscrete action; given the token they are independent.
+
+    Args:
+        sizes: of the flattened factors.
+        start: the first value of each factor, of the action's shape.
+    """
+
+    def __init__(self, sizes: list[int], start: NDArray[np.int64]) -> None:
+        self._sizes, self._start = sizes, start
+
+    def loss(self, outputs, actions, unseen_BT, label_smoothing=0.0):
+        """Metrics: "accuracy", the share of factors, over all transitions, whose value is the likeliest."""
+        places_BTF = (actions - torch.from_numpy(self._start).to(actions.device)).flatten(2)
+        found = [
+            _cross_entropy(outputs_BTA, places_BT, unseen_BT, label_smoothing)
+            for outputs_BTA, places_BT in zip(outputs.split(self._sizes, -1), places_BTF.unbind(-1), strict=True)
+        ]
+        loss, accuracy = (torch.stack(values) for values in zip(*found, strict=True))
+        loss = loss.sum()
+        return loss, {"loss": loss.detach(), "accuracy": accuracy.mean()}
+
+    def act(self, outputs, uniforms):
+        """`uniforms`: `(B, F)`."""
+        blocks = np.split(outputs.float().cpu().numpy(), np.cumsum(self._sizes)[:-1], axis=-1)
+        places_BF = np.stack(
+            [_drawn(block, None if uniforms is None else uniforms[:, [f]]) for f, block in enumerate(blocks)], axis=-1
+        )
+        return places_BF.reshape(-1, *self._start.shape) + self._start
+
+
+class Bits(Distribution):
+    """A logit of its being set for each bit of a MultiBinary action; given the token they are independent."""
+
+    def loss(self, outputs, actions, unseen_BT, label_smoothing=0.0):
+        """Metrics: "accuracy", the share of bits, over all transitions, whose value is the likelier."""
+        seen_BT1 = (~unseen_BT).float()[..., None]
+        logits_BTN, bits_BTN = outputs.float().flatten(2), actions.flatten(2)
+        # Padding may hold any byte.
+        bits_BTN = (bits_BTN == 1).float()
+        target_BTN = bits_BTN * (1.0 - label_smoothing) + 0.5 * label_smoothing
+        nll_BTN = F.binary_cross_entropy_with_logits(logits_BTN, target_BTN, reduction="none")
+        loss = (nll_BTN * seen_BT1).sum() / seen_BT1.sum()
+        with torch.no_grad():
+            right_BTN = (logits_BTN > 0) == (bits_BTN > 0.5)
+            accuracy = (right_BTN * seen_BT1).sum() / (seen_BT1.sum() * right_BTN.shape[-1])
+        return loss, {"loss": loss.detach(), "accuracy": accuracy}
+
+    def act(self, outputs, uniforms):
+        """`uniforms`: `(B, N)`."""
+        logits = outputs.float().cpu().numpy().astype(np.float64)
         if uniforms is None:
-            return logits_BA.argmax(-1)
-        weights_BA = np.exp((logits_BA - logits_BA.max(-1, keepdims=True)).astype(np.float64))
-        cumulative_BA = weights_BA.cumsum(-1)
-        # u < 1, so the count of entries at or below u · total is at most A - 1.
-        return (cumulative_BA <= uniforms * cumulative_BA[:, -1:]).sum(-1)
+            return (logits > 0).astype(np.int8)
+        # P(1) = 1 / (1 + e^-x), of which no exponential overflows.
+        chance = 0.5 * (1.0 + np.tanh(0.5 * logits))
+        return (uniforms.reshape(logits.shape) < chance).astype(np.int8)
 
 
-class DiagonalGaussian:
+class DiagonalGaussian(Distribution):
     """Mean and logarithm of the standard deviation of each number of a Box action, stacked: `(…, 2, *action_shape)`.
 
     The log-likelihood of an action is the sum over its numbers. Actions that are drawn may lie outside the bounds:
@@ -95,11 +164,23 @@ class DiagonalGaussian:
 CATEGORICAL, DIAGONAL_GAUSSIAN = Categorical(), DiagonalGaussian()
 
 
-def distribution_of(space: dict[str, Any]) -> Distribution:
-    """The distribution over the actions of a space given as `icrl.spaces.space_to_dict` gives it."""
-    match space:
-        case {"kind": "discrete"}:
-            return CATEGORICAL
-        case {"kind": "box"}:
-            return DIAGONAL_GAUSSIAN
-    raise UsageError(f"no distribution over the action space {space}: expected Discrete or Box")
+def _cross_entropy(
+    outputs_BTA: Tensor, places_BT: Tensor, unseen_BT: Tensor, label_smoothing: float
+) -> tuple[Tensor, Tensor]:
+    """Mean negative log-likelihood of the places that count, and the share of them that is the likeliest."""
+    target = places_BT.masked_fill(unseen_BT, _IGNORED).flatten()
+    logits = outputs_BTA.float().flatten(0, 1)
+    loss = F.cross_entropy(logits, target, ignore_index=_IGNORED, label_smoothing=label_smoothing)
+    with torch.no_grad():
+        accuracy = (logits.argmax(-1) == target).sum() / (target != _IGNORED).sum()
+    return loss, accuracy
+
+
+def _drawn(logits_BA: NDArray[np.float32], uniforms_B1: NDArray[np.float64] | None) -> NDArray[np.int64]:
+    """A place of each row: by inversion of the cumulative distribution, or the likeliest."""
+    if uniforms_B1 is None:
+        return logits_BA.argmax(-1)
+    weights_BA = np.exp((logits_BA - logits_BA.max(-1, keepdims=True)).astype(np.float64))
+    cumulative_BA = weights_BA.cumsum(-1)
+    # u < 1, so the count of entries at or below u · total is at most A - 1.
+    return (cumulative_BA <= uniforms_B1.reshape(-1, 1) * cumulative_BA[:, -1:]).sum(-1)

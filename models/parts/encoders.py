@@ -1,18 +1,16 @@
-"""Encoders of observations and of actions, chosen by their space.
+"""Encoders of observations and of actions.
 
-Shape suffixes: B lanes, T tokens, D width, N coordinates.
+Shape suffixes: B lanes, T tokens, D width, N coordinates or numbers, M images, CHW channels, height and width.
 """
 
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import torch
+from einops import rearrange
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
-
-from icrl.errors import UsageError
-from icrl.spaces import bounds_of
 
 EMBEDDING_STD = 0.05
 """Initial standard deviation of what each part of a token adds. A residual stream that starts small is soon ruled by
@@ -36,14 +34,26 @@ def middle_and_half_width(
 
 
 class DiscreteEncoder(nn.Module):
-    """One learned vector per observation of a Discrete space."""
+    """One learned vector per observation of a Discrete space, the first of which is `start`."""
 
-    def __init__(self, size: int, width: int) -> None:
+    def __init__(self, size: int, width: int, start: int = 0) -> None:
         super().__init__()
+        self.start = start
         self.table = nn.Embedding(size, width)
 
     def forward(self, observations_BT: Tensor) -> Tensor:
-        return self.table(observations_BT.long())
+        return self.table(observations_BT.long() - self.start if self.start else observations_BT.long())
+
+
+class ActionTable(nn.Embedding):
+    """One learned vector per action of a Discrete space; the last is that of "none"."""
+
+    def __init__(self, size: int, width: int, start: int = 0) -> None:
+        super().__init__(size, width)
+        self.start = start
+
+    def forward(self, actions_BT: Tensor) -> Tensor:
+        return super().forward(actions_BT.long() - self.start if self.start else actions_BT.long())
 
 
 class MultiDiscreteEncoder(nn.Module):
@@ -51,15 +61,41 @@ class MultiDiscreteEncoder(nn.Module):
 
     A cell that was rarely or never visited is made of coordinates that were, so it still has a meaning; a table per
     cell has to learn each one apart. (Projecting the concatenated coordinates is the same family of functions.)
+
+    Args:
+        sizes: how many values each coordinate has, in the order of the flattened array.
+        start: the first value of each, in nested lists of any depth; 0 throughout where there is none.
     """
 
-    def __init__(self, sizes: list[int], width: int) -> None:
+    def __init__(self, sizes: list[int], width: int, start: Sequence | None = None) -> None:
         super().__init__()
+        self._start = None if start is None else np.ravel(start)
         self.tables = nn.ModuleList(nn.Embedding(size, width) for size in sizes)
 
-    def forward(self, observations_BTN: Tensor) -> Tensor:
-        coordinates = observations_BTN.long().unbind(-1)
+    def forward(self, values_BTx: Tensor) -> Tensor:
+        values_BTN = values_BTx.flatten(2).long()
+        if self._start is not None:
+            values_BTN = values_BTN - torch.from_numpy(self._start).to(values_BTN.device)
+        coordinates = values_BTN.unbind(-1)
         return sum(table(values_BT) for table, values_BT in zip(self.tables, coordinates, strict=True))
+
+
+class BitEncoder(nn.Module):
+    """One learned vector per bit that is set, summed; and one per bit that is "none", which is 2, where there may be
+    such."""
+
+    def __init__(self, shape: list[int], width: int, with_none: bool = False) -> None:
+        super().__init__()
+        self.with_none = with_none
+        self.vectors = nn.Linear(int(np.prod(shape)) * (1 + with_none), width)
+        self.vectors.gain = EMBEDDING_STD
+
+    def forward(self, values_BTx: Tensor) -> Tensor:
+        values_BTN = values_BTx.flatten(2)
+        set_BTN = values_BTN == 1
+        if self.with_none:
+            set_BTN = torch.cat((set_BTN, values_BTN == 2), dim=-1)
+        return self.vectors(set_BTN.to(self.vectors.weight.dtype))
 
 
 class BoxEncoder(nn.Module):
@@ -87,23 +123,57 @@ class BoxEncoder(nn.Module):
         return self.out(F.silu(self.hidden(x_BTN.to(self.hidden.weight.dtype))))
 
 
-def make_observation_encoder(space: dict[str, Any], width: int, scaled: bool = False) -> nn.Module:
-    """The encoder of a space given as `icrl.spaces.space_to_dict` gives it."""
-    match space:
-        case {"kind": "discrete", "n": n}:
-            return DiscreteEncoder(n, width)
-        case {"kind": "multi_discrete", "nvec": sizes}:
-            return MultiDiscreteEncoder(sizes, width)
-        case {"kind": "box"}:
-            return BoxEncoder(*bounds_of(space), width, scaled)
-    raise UsageError(f"no encoder for the observation space {space}: expected Discrete, MultiDiscrete or Box")
+LARGEST_SIDE = 7
+"""Strided convolutions halve an image until its sides are no longer than that."""
+CHANNELS = 32
 
 
-def make_action_encoder(space: dict[str, Any], width: int, scaled: bool = False) -> nn.Module:
-    """The encoder of actions: of a Discrete space with one row more, for "none"; of a Box "none" is all zeros."""
-    match space:
-        case {"kind": "discrete", "n": n}:
-            return nn.Embedding(n + 1, width)
-        case {"kind": "box"}:
-            return BoxEncoder(*bounds_of(space), width, scaled)
-    raise UsageError(f"no encoder for the action space {space}: expected Discrete or Box")
+class ImageEncoder(nn.Module):
+    """Bytes of an image through small convolutions, flattened, and one hidden layer.
+
+    A 3×3 convolution, then as many strided ones as bring the sides down to `LARGEST_SIDE`.
+
+    Args:
+        shape: (H, W), (H, W, C) or (C, H, W), or with more axes before: those are channels too.
+        centre, unit: a byte b is read as squash((b - centre) / unit).
+    """
+
+    def __init__(self, shape: Sequence[int], width: int, centre: float, unit: float) -> None:
+        super().__init__()
+        self.centre, self.unit = centre, unit
+        self.axes = len(shape)
+        self.channels_last = channels_last(shape)
+        *others, height, wide = shape if not self.channels_last else (*shape[:-3], shape[-1], *shape[-3:-1])
+        counts = [int(np.prod(others)), CHANNELS // 2]
+        layers = [nn.Conv2d(*counts, kernel_size=3, padding=1)]
+        while max(height, wide) > LARGEST_SIDE:
+            counts.append(CHANNELS)
+            height, wide = -(-height // 2), -(-wide // 2)
+            layers.append(nn.Conv2d(*counts[-2:], kernel_size=3, stride=2, padding=1))
+        self.convolutions = nn.ModuleList(layers)
+        self.hidden = nn.Linear(counts[-1] * height * wide, width)
+        self.out = nn.Linear(width, width, bias=False)
+        self.out.gain = EMBEDDING_STD
+
+    def forward(self, pixels_BTx: Tensor) -> Tensor:
+        B, T = pixels_BTx.shape[:2]
+        dtype = self.hidden.weight.dtype
+        x = squash((pixels_BTx.flatten(0, 1).float() - self.centre) / self.unit).to(dtype)
+        if self.channels_last:
+            x = x.movedim(-1, -3)
+        x_MCHW = x.reshape(B * T, -1, *x.shape[-2:])
+        for layer in self.convolutions:
+            x_MCHW = F.silu(layer(x_MCHW))
+        x_BTN = rearrange(x_MCHW, "(b t) c h w -> b t (c h w)", b=B)
+        return self.out(F.silu(self.hidden(x_BTN)))
+
+
+def channels_last(shape: Sequence[int]) -> bool:
+    """Whether the last axis of an image holds channels: of two equal sides and another, the other is theirs; else the
+    shorter one of the first and the last. An image of two axes has no channels."""
+    if len(shape) < 3:
+        return False
+    first, middle, last = shape[-3:]
+    if (first == middle) != (middle == last):
+        return first == middle
+    return last <= first

@@ -1,14 +1,14 @@
-"""From the last block's channels to a distribution over actions; the head is chosen by the action space."""
+"""From the last block's channels to the numbers of a distribution over actions.
 
-from typing import Any
+Shape suffixes: B lanes, T tokens, D width, A actions, F factors, N bits.
+"""
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from icrl.errors import UsageError
 from icrl.models.backbones.kernels import Linear
 from icrl.models.parts.encoders import middle_and_half_width
-from icrl.spaces import bounds_of
 
 
 class DiscreteHead(nn.Module):
@@ -20,6 +20,29 @@ class DiscreteHead(nn.Module):
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         return self.logits(x_BTD)
+
+
+class FactorHead(nn.Module):
+    """A block of logits for each factor of a MultiDiscrete action, one after another: `(B, T, D)` to `(B, T, ΣA)`."""
+
+    def __init__(self, sizes: list[int], width: int) -> None:
+        super().__init__()
+        self.logits = Linear(width, sum(sizes))
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        return self.logits(x_BTD)
+
+
+class BitHead(nn.Module):
+    """One logit per bit of a MultiBinary action, of its being set: `(B, T, D)` to `(B, T, *action_shape)`."""
+
+    def __init__(self, shape: list[int], width: int) -> None:
+        super().__init__()
+        self.shape = tuple(shape)
+        self.logits = Linear(width, int(np.prod(shape)))
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        return self.logits(x_BTD).unflatten(-1, self.shape)
 
 
 LOG_STD_LOW, LOG_STD_HIGH = -4.0, 1.0
@@ -50,13 +73,3 @@ class GaussianHead(nn.Module):
             mean, log_std = centre + half * mean, log_std + half.log()
         both = torch.stack((mean, log_std), dim=2)
         return both.unflatten(-1, self.shape) if self.shape else both.squeeze(-1)
-
-
-def make_action_head(space: dict[str, Any], width: int, scaled: bool = False) -> nn.Module:
-    """The head of a space given as `icrl.spaces.space_to_dict` gives it."""
-    match space:
-        case {"kind": "discrete", "n": n}:
-            return DiscreteHead(n, width)
-        case {"kind": "box", "shape": shape}:
-            return GaussianHead(shape, *bounds_of(space), width, scaled)
-    raise UsageError(f"no head for the action space {space}: expected Discrete or Box")

@@ -19,6 +19,7 @@ from icrl.envs.kit.measured import measured_return
 from icrl.envs.kit.parametric import Parameter, ParametricFamily
 from icrl.envs.kit.simple_policies import UniformActions, ZeroAction
 from icrl.lanes import PerLane
+from icrl.spaces import zero_action
 from icrl.tasks import Anchors, Axis, Task
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ class ClassicControl(ParametricFamily):
         """Measured: the random policy, the scripted expert, and the action zero where actions are continuous."""
         measure = partial(measured_return, self, tasks, episodes=self.anchor_episodes)
         expert = measure(lambda lanes, streams: self.reference_policy("expert", lanes))
-        zero = measure(partial(ZeroAction, self)) if isinstance(self.action_space, gym.spaces.Box) else None
+        zero = measure(partial(ZeroAction, self)) if zero_action(self.action_space) is not None else None
         return Anchors(measure(partial(UniformActions, self)), expert, zero, measured=True)
 
     def gains(self, tasks: Sequence[Task]) -> NDArray[np.float64]:

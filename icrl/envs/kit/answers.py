@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from icrl.envs.kit.base import BatchedEnv
 from icrl.errors import FamilyError
 from icrl.narrowing import ACTIONS, Narrowing
-from icrl.spaces import WrongValue, gate, in_short
+from icrl.spaces import WrongValue, gate, in_short, named, split, value_dtype
 from icrl.tasks import Task, TaskFamily
 
 BOOL = np.dtype(bool)
@@ -45,7 +45,8 @@ class Answers:
     def __init__(self, family: TaskFamily, tasks: Sequence[Task]) -> None:
         self._family, self._tasks, self._shape = family, list(tasks), (len(tasks),)
         self._gate, self._narrowed = gate(family.observation_space), Narrowing(ACTIONS)
-        self._seen = Narrowing() if family.observation_space.dtype == np.float32 else None
+        seen = {path: value_dtype(leaf) for path, leaf in named("", family.observation_space).items()}
+        self._seen = {path: Narrowing() for path, dtype in seen.items() if dtype == np.float32}
         self._steps = 0
 
     def first(self, observations: NDArray) -> NDArray:
@@ -93,9 +94,8 @@ class Answers:
         """From now on the batch is of these of its lanes."""
         self._tasks = [self._tasks[lane] for lane in lanes]
         self._shape = (len(self._tasks),)
-        for narrowing in (self._narrowed, self._seen):
-            if narrowing is not None:
-                narrowing.keep(lanes)
+        for narrowing in (self._narrowed, *self._seen.values()):
+            narrowing.keep(lanes)
 
     def refuse_actions(self, actor: Any, error: ValueError) -> NoReturn:
         """Says whose actions `error` is about."""
@@ -109,8 +109,10 @@ class Answers:
             values = f"between {found[1]!r} and {found[2]!r}"
             raise FamilyError(f"{self._family.name}: rewards {kept} {values}: subtract what they share, or scale them")
         lost = env.lost_differences()
-        if lost is None and self._seen is not None and (found := self._seen.lost()):
-            lost = f"between {found[1]!r} and {found[2]!r} in number {found[0]} of each"
+        for path, seen in self._seen.items() if lost is None else ():
+            if found := seen.lost():
+                where = f"of {path[1:]} in each" if path else "of each"
+                lost = f"between {found[1]!r} and {found[2]!r} in number {found[0]} {where}"
         if lost:
             mend = "state a Box of float64, or subtract what they share"
             raise FamilyError(f"{self._family.name}: observations {kept} {lost}: {mend}")
@@ -128,11 +130,16 @@ class Answers:
             self._refuse(0, f"the observations are of shape {values.shape}: expected one for each lane")
         try:
             taken = self._gate(values)
-            if lanes is None and self._seen is not None and values.dtype.kind in "fiu":
-                self._seen(values)
+            if lanes is None and self._seen:
+                self._see(values)
             return taken
         except WrongValue as error:
             self._refuse(error.row if lanes is None else int(lanes[error.row]), f"the observation {error}")
+
+    def _see(self, values: NDArray) -> None:
+        for path, part in split("", values).items():
+            if path in self._seen and part.dtype.kind in "fiu":
+                self._seen[path](part)
 
     def _flags(self, name: str, values: NDArray) -> NDArray[np.bool_]:
         values = np.asarray(values)

@@ -14,7 +14,7 @@ from icrl.errors import FamilyError
 from icrl.extras import VALID_ACTIONS
 from icrl.lanes import PerLane, rising
 from icrl.seeding import Streams, stream_keys
-from icrl.spaces import BoxActions, check_action_space, in_short
+from icrl.spaces import check_action_space, in_short, player
 from icrl.success import SUCCESS
 
 
@@ -66,8 +66,7 @@ class BatchedEnv(VectorEnv, PerLane):
         self.streams = Streams(stream_keys(seed, "environment", self.index))
         self.steps = np.zeros(num_envs, np.int32)
         self._all_lanes = np.arange(num_envs)
-        self._box = BoxActions(action_space) if isinstance(action_space, gym.spaces.Box) else None
-        self._num_actions = int(action_space.n) if isinstance(action_space, gym.spaces.Discrete) else None
+        self._play = player(action_space)
         self._cut_N = np.zeros(num_envs, bool)
         """Lanes whose episode `_advance` found to be cut for a reason of the environment's own."""
         self._told_N: NDArray[np.bool_] | None = None
@@ -126,8 +125,9 @@ class BatchedEnv(VectorEnv, PerLane):
         """One step in every lane.
 
         Args:
-            actions: shape `(N,)`, integers of a Discrete action space; or `(N, *action_shape)` of a Box, which are
-                clipped to its bounds and taken as its type, rounded where that is of integers.
+            actions: `(N, *action_shape)`. Those of a Box are clipped to its bounds and taken as its type, rounded
+                where that is of integers; those of a Dict or Tuple are a structured array `(N,)`, or a mapping of
+                arrays.
 
         Returns:
             observations `(N, *observation_shape)`, rewards `(N,)`, terminated `(N,)`, truncated `(N,)`, info;
@@ -135,8 +135,7 @@ class BatchedEnv(VectorEnv, PerLane):
             the observations, where it tells that.
 
         Raises:
-            ValueError: where an action is not one of the Discrete space's, or not finite, or there is not one per
-                lane.
+            ValueError: where an action is not of the space, or not finite, or there is not one per lane.
         """
         actions = self.played(actions)
         rewards, terminated = self._advance(actions)
@@ -167,39 +166,13 @@ class BatchedEnv(VectorEnv, PerLane):
         )
 
     def played(self, actions: NDArray) -> NDArray:
-        """The actions that `step` plays where it is given these: those of a Box as its type and within its bounds.
+        """The actions that `step` plays where it is given these: those of a Box as its type and within its bounds, a
+        Dict's or Tuple's in one structured array.
 
         Raises:
             ValueError: as `step`.
         """
-        actions = np.asarray(actions)
-        if self._num_actions is None:
-            return self._clipped(actions)
-        self._check_discrete(actions)
-        return actions
-
-    def _check_discrete(self, actions: NDArray) -> None:
-        # NumPy would take a negative action as counted from the end, and train on it without a word.
-        if actions.shape != (self.num_envs,) or actions.dtype.kind not in "iu":
-            raise ValueError(
-                f"actions have shape {actions.shape} and type {actions.dtype}: "
-                f"expected one integer for each of {self.num_envs} environments"
-            )
-        if actions.min() < 0 or actions.max() >= self._num_actions:
-            wrong = actions[(actions < 0) | (actions >= self._num_actions)][0]
-            raise ValueError(f"action {wrong} is not in {self.single_action_space}")
-
-    def _clipped(self, actions: NDArray) -> NDArray:
-        space = self.single_action_space
-        if actions.shape != (self.num_envs, *space.shape) or actions.dtype.kind not in "fiu":
-            raise ValueError(
-                f"actions have shape {actions.shape} and type {actions.dtype}: "
-                f"expected numbers of shape {(self.num_envs, *space.shape)}"
-            )
-        if np.count_nonzero(np.isfinite(actions)) != actions.size:
-            lane = int(np.argmin(np.isfinite(actions).reshape(self.num_envs, -1).all(axis=1)))
-            raise ValueError(f"the action {in_short(actions[lane])} of lane {lane} is not finite: expected numbers")
-        return self._box.within(actions)
+        return self._play(actions, self.num_envs)
 
     def lost_differences(self) -> str | None:
         """Between which observations shown so far the space's type did not hold the differences, in words; None where
@@ -219,7 +192,8 @@ class BatchedEnv(VectorEnv, PerLane):
 
     @abstractmethod
     def _observe(self) -> NDArray:
-        """The present observation of every lane, in an array of its own that later steps leave alone."""
+        """The present observation of every lane, in an array of its own that later steps leave alone; of a Dict or
+        Tuple a structured one, as `icrl.spaces.gate(space)` makes it of arrays of the parts."""
 
 
 class ShownLanes(BatchedEnv):

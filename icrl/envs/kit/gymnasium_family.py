@@ -14,14 +14,28 @@ from numpy.typing import NDArray
 from icrl.envs.kit.answers import place
 from icrl.envs.kit.base import BatchedEnv
 from icrl.envs.kit.measured import measured_return
-from icrl.envs.kit.nested import Nested, flat_sample, flat_space
+from icrl.envs.kit.nested import flat_sample, flat_space
 from icrl.envs.kit.parametric import ParametricFamily
 from icrl.envs.kit.simple_policies import UniformActions, ZeroAction
 from icrl.errors import FamilyError, IcrlError, UsageError
 from icrl.extras import VALID_ACTIONS, valid_actions_of
+from icrl.lanes import PerLane
 from icrl.narrowing import Narrowing
 from icrl.own_code import in_one_line, line_of
-from icrl.spaces import WrongValue, as_array, check_action_space, gate, space_from_dict, space_to_dict
+from icrl.spaces import (
+    WrongValue,
+    as_array,
+    check_action_space,
+    choices,
+    codec_of,
+    gate,
+    joined,
+    named,
+    space_from_dict,
+    space_to_dict,
+    value_dtype,
+    zero_action,
+)
 from icrl.success import success_of
 from icrl.tasks import Anchors, ReferencePolicy, Task
 
@@ -38,9 +52,12 @@ STEP_GIVES = "(observation, reward, terminated, truncated, info)"
 class GymnasiumFamily(ParametricFamily):
     """A family over one gymnasium environment, one instance of it per lane, stepped one after the other.
 
-    A subclass states `name`, `source`, `horizon` and `parameters`, and defines `make_env` and `apply`. Dict and Tuple
-    observations are flattened. Environments with loops over lanes of their own should subclass `BatchedEnv` instead.
+    A subclass states `name`, `source`, `horizon` and `parameters`, and defines `make_env` and `apply`. Environments
+    with loops over lanes of their own should subclass `BatchedEnv` instead.
     """
+
+    flat: bool = False
+    """Whether Dict and Tuple observations are one row of numbers, as all data once had them."""
 
     picture_shows = "The reward as it adds up over each episode, from the first, dark, to the last, bright."
     policy_kinds: tuple[str, ...] = ()
@@ -57,9 +74,17 @@ class GymnasiumFamily(ParametricFamily):
         for what in ("observation_space", "action_space"):
             if getattr(env, what, None) is None:
                 raise UsageError(f"{self.name}: the environment of make_env, {env}, states no {what}")
-        self.observation_space = _supported(env.observation_space)
+        shown = flat_space(env.observation_space) if self.flat else env.observation_space
+        self.observation_space = space_from_dict(space_to_dict(shown))
         check_action_space(self.name, env.action_space)
         self.action_space = space_from_dict(space_to_dict(env.action_space))
+        env.close()
+
+    def flatten(self) -> None:
+        """Makes rows of numbers of Dict and Tuple observations from now on."""
+        self.flat = True
+        env = self.make_env()
+        self.observation_space = space_from_dict(space_to_dict(flat_space(env.observation_space)))
         env.close()
 
     @abstractmethod
@@ -79,7 +104,7 @@ class GymnasiumFamily(ParametricFamily):
         best = np.full(len(tasks), np.nan)
         if self.policy_kinds:
             best = measure(lambda lanes, streams: self.reference_policy(self.policy_kinds[0], lanes))
-        zero = measure(partial(ZeroAction, self)) if isinstance(self.action_space, gym.spaces.Box) else None
+        zero = measure(partial(ZeroAction, self)) if zero_action(self.action_space) is not None else None
         return Anchors(measure(partial(UniformActions, self)), best, zero, measured=True)
 
     def reference_policy(self, kind: str, tasks: Sequence[Task]) -> ReferencePolicy:
@@ -98,7 +123,7 @@ class GymnasiumBatch(BatchedEnv):
     Its lane i seeds its own generator once, from the stream (seed, "environment", index[i]).
     """
 
-    per_lane = ("envs", "_of", "_seen", "_seeded_N", "_narrowing")
+    per_lane = ("envs", "_of", "_seen", "_seeded_N")
     worth_leaving = 0.0
 
     def __init__(self, family: GymnasiumFamily, tasks: Sequence[Task], seed: int, index: Sequence[int] | None) -> None:
@@ -108,12 +133,10 @@ class GymnasiumBatch(BatchedEnv):
             family.apply(env, task.params)
         space = family.observation_space
         self._of = [place(family, task) for task in tasks]
-        self._flattened = isinstance(self.envs[0].observation_space, Nested)
-        self._take = gate(space)
-        self._floats = space.dtype.kind == "f"
-        # Rounded to the space's type when all is there: until then nothing is lost.
-        self._seen = np.zeros((len(tasks), *space.shape), np.float64 if self._floats else space.dtype)
-        self._narrowing, self._narrows = Narrowing(), False
+        self._flat, self._space = family.flat, space
+        self._seen = {path: SeenPart(leaf, len(tasks)) for path, leaf in named("", space).items()}
+        self._choices = choices(family.action_space)
+        self._sample = partial(codec_of(family.action_space).sample, family.action_space)
         self._seeded_N = np.zeros(len(tasks), bool)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
@@ -139,12 +162,10 @@ class GymnasiumBatch(BatchedEnv):
 
     def _advance(self, actions: NDArray) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         rewards, terminated = np.zeros(self.num_envs), np.zeros(self.num_envs, bool)
-        discrete = self._num_actions is not None
         self._told_N = None
         for lane, env in enumerate(self.envs):
-            action = int(actions[lane]) if discrete else actions[lane, ...]
             try:
-                answer = env.step(action)
+                answer = env.step(self._sample(actions[lane]))
             except Exception as error:
                 _explain(error, f"step of {env}", STEP_GIVES)
                 raise
@@ -163,13 +184,13 @@ class GymnasiumBatch(BatchedEnv):
 
     def _allow(self, lane: int, info: Any, begins: bool = False) -> None:
         """Notes the actions that are valid now, where the environment says anything of that."""
-        if self._num_actions is None or (valid := valid_actions_of(info, self._num_actions)) is None:
+        if self._choices is None or (valid := valid_actions_of(info, len(self._choices))) is None:
             if self._valid_NA is not None:
                 what = f"{self._of[lane]}: {'reset' if begins else 'step'} tells no {VALID_ACTIONS}"
                 raise FamilyError(f"{what}: expected them of every observation, as before, or of none")
             return
         if self._valid_NA is None:
-            self._valid_NA = np.ones((self.num_envs, self._num_actions), bool)
+            self._valid_NA = np.ones((self.num_envs, len(self._choices)), bool)
         self._valid_NA[lane] = valid
 
     def _number(self, lane: int, reward: Any) -> float:
@@ -188,38 +209,40 @@ class GymnasiumBatch(BatchedEnv):
 
     def _see(self, lane: int, observation: Any) -> None:
         try:
-            if self._flattened:
-                row = flat_sample(self.envs[lane].observation_space, observation)
-            else:
-                row = self._row(observation)
+            if self._flat:
+                observation = flat_sample(self.envs[lane].observation_space, observation)
+            self._put(lane, self._space, observation, "")
         except WrongValue as error:
             raise FamilyError(f"{self._of[lane]}: the environment shows {error}") from None
-        self._narrows |= row.dtype.itemsize > self.single_observation_space.dtype.itemsize
-        self._seen[lane] = row
 
-    def _row(self, observation: Any) -> NDArray:
-        """Of the space's shape, and of a type that `_seen` holds unchanged."""
-        row = as_array(observation)
-        dtype = self.single_observation_space.dtype
-        exact = row.dtype == dtype or (
-            self._floats and row.dtype.kind in "biuf" and dtype.itemsize <= row.dtype.itemsize
-        )
-        return row if exact and row.shape == self._seen.shape[1:] else self._take(row[None])[0]
+    def _put(self, lane: int, space: gym.Space, value: Any, path: str) -> None:
+        if path in self._seen:
+            self._seen[path].put(lane, value)
+            return
+        codec = codec_of(space)
+        parts = codec.parts_of(space, value)
+        for name, part in codec.branches(space).items():
+            try:
+                self._put(lane, part, parts[name], f"{path}.{name}")
+            except WrongValue as error:
+                raise WrongValue(0, f"{error}, in its part {name}") from None
 
     def _observe(self) -> NDArray:
-        if self._floats and self._narrows:
-            self._narrowing(self._seen)
-        try:
-            seen = self._take(self._seen)
-        except WrongValue as error:
-            raise FamilyError(f"{self._of[error.row]}: the environment shows {error}") from None
-        return seen.copy() if seen is self._seen else seen
+        parts = {}
+        for path, seen in self._seen.items():
+            try:
+                parts[path] = seen.rows()
+            except WrongValue as error:
+                where = f", in its part {path[1:]}" if path else ""
+                raise FamilyError(f"{self._of[error.row]}: the environment shows {error}{where}") from None
+        return joined("", parts, value_dtype(self._space))
 
     def lost_differences(self) -> str | None:
-        if (lost := self._narrowing.lost()) is None:
-            return None
-        number, low, high = lost
-        return f"between {low!r} and {high!r} in number {number} of each"
+        for path, seen in self._seen.items():
+            if lost := seen.lost():
+                number, low, high = lost
+                return f"between {low!r} and {high!r} in number {number} of {path[1:] + ' in ' if path else ''}each"
+        return None
 
     def _leave(self, lanes: NDArray[np.int64]) -> None:
         for lane in lanes:
@@ -228,6 +251,43 @@ class GymnasiumBatch(BatchedEnv):
     def close_extras(self, **kwargs: Any) -> None:
         for env in self.envs:
             env.close()
+
+
+class SeenPart(PerLane):
+    """What N lanes show of one space that is no tree, put in lane by lane.
+
+    Floats are rounded to the space's type when all is there: until then nothing is lost.
+    """
+
+    per_lane = ("_rows", "_narrowing")
+
+    def __init__(self, space: gym.Space, num_lanes: int) -> None:
+        self._take, self._dtype = gate(space), value_dtype(space)
+        self._floats = self._dtype.kind == "f"
+        self._rows = np.zeros((num_lanes, *space.shape), np.float64 if self._floats else self._dtype)
+        self._narrowing, self._narrows = Narrowing(), False
+
+    def put(self, lane: int, value: Any) -> None:
+        """One lane's value; raises WrongValue where it is none."""
+        row = as_array(value)
+        exact = row.dtype == self._dtype or (
+            self._floats and row.dtype.kind in "biuf" and self._dtype.itemsize <= row.dtype.itemsize
+        )
+        if not exact or row.shape != self._rows.shape[1:]:
+            row = self._take(row[None])[0]
+        self._narrows |= row.dtype.itemsize > self._dtype.itemsize
+        self._rows[lane] = row
+
+    def rows(self) -> NDArray:
+        """All lanes' values, checked, in an array of its own."""
+        if self._floats and self._narrows:
+            self._narrowing(self._rows)
+        rows = self._take(self._rows)
+        return rows.copy() if rows is self._rows else rows
+
+    def lost(self) -> tuple[int, float, float] | None:
+        """See `Narrowing.lost`."""
+        return self._narrowing.lost()
 
 
 def _explain(error: Exception, what: str, gives: str) -> None:
@@ -239,12 +299,3 @@ def _explain(error: Exception, what: str, gives: str) -> None:
 def _short(value: Any) -> str:
     text = " ".join(repr(value).split())
     return text if len(text) <= 60 else f"{text[:57]}…"
-
-
-def _supported(space: gym.Space) -> gym.Space:
-    """The space as the framework speaks it: Dict and Tuple flattened, booleans as bytes."""
-    if isinstance(space, Nested):
-        space = flat_space(space)
-    elif isinstance(space, gym.spaces.Box) and space.dtype == bool:
-        space = gym.spaces.Box(0, 1, space.shape, np.uint8)
-    return space_from_dict(space_to_dict(space))

@@ -14,6 +14,7 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,6 +24,7 @@ from icrl.envs.kit.base import BatchedEnv
 from icrl.errors import FamilyError, IcrlError, LaunchError, UsageError
 from icrl.own_code import in_one_line, line_of
 from icrl.processes import cores, fresh_processes, importable, stay_with_parent
+from icrl.spaces import row_shape, value_dtype
 from icrl.tasks import Task, TaskFamily
 
 PATIENCE = 5.0
@@ -105,10 +107,14 @@ class PooledEnv(BatchedEnv):
         name = name or family.name
         factory = factory_to_tell(name)
         context = get_context("spawn")
+
+        def shared(space: gym.Space) -> _Shared:
+            return _Shared(context, (self.num_envs, *row_shape(space)), value_dtype(space))
+
         self._shared = {
-            "actions": _Shared(context, self.action_space.shape, self.action_space.dtype),
-            "observations": _Shared(context, self.observation_space.shape, self.observation_space.dtype),
-            "final": _Shared(context, self.observation_space.shape, self.observation_space.dtype),
+            "actions": shared(family.action_space),
+            "observations": shared(family.observation_space),
+            "final": shared(family.observation_space),
             "rewards": _Shared(context, (self.num_envs,), np.float64),
             "terminated": _Shared(context, (self.num_envs,), bool),
             "truncated": _Shared(context, (self.num_envs,), bool),
@@ -119,7 +125,8 @@ class PooledEnv(BatchedEnv):
         own, *others = (slice(int(part[0]), int(part[-1]) + 1) for part in lanes)
         with fresh_processes():
             for part in others:
-                recipe = (name, factory, dict(family.options), list(tasks[part]), seed, self.index[part])
+                made_by = (name, factory, dict(family.options), getattr(family, "flat", False))
+                recipe = (*made_by, list(tasks[part]), seed, self.index[part])
                 ours, theirs = context.Pipe()
                 # A daemon: at the end of this program it is told to end too.
                 process = context.Process(target=_work, args=(theirs, recipe, self._shared, part), daemon=True)
@@ -332,11 +339,15 @@ def _made(
     name: str,
     factory: Callable[..., TaskFamily] | None,
     options: dict[str, Any],
+    flat: bool,
     *lanes: Any,
 ) -> _Share:
     if factory is not None and not FAMILIES.is_added(name):
         FAMILIES.add(name, factory)
-    return _Share(make_family(name, **options), *lanes, shared, part)
+    family = make_family(name, **options)
+    if flat:
+        family.flatten()
+    return _Share(family, *lanes, shared, part)
 
 
 def _report(pipe: Connection, error: Exception) -> None:

@@ -2,14 +2,13 @@
 
 from collections.abc import Sequence
 
-import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
 from icrl.errors import UsageError
 from icrl.lanes import PerLane
 from icrl.seeding import Streams
-from icrl.spaces import BoxActions, check_action_space
+from icrl.spaces import check_action_space, num_uniforms, random, zero_action
 from icrl.tasks import Task, TaskFamily
 
 
@@ -23,19 +22,13 @@ class UniformActions(PerLane):
     per_lane = ("_streams", "_valid_N")
 
     def __init__(self, family: TaskFamily, tasks: Sequence[Task], streams: Streams) -> None:
+        check_action_space(family.name, family.action_space)
         self._space, self._streams = family.action_space, streams
-        self._valid_N: NDArray[np.int64] | None = None
-        if isinstance(self._space, gym.spaces.Discrete):
-            self._valid_N = family.valid_actions(tasks)
-        else:
-            check_action_space(family.name, self._space)
-            self._box = BoxActions(self._space)
+        self._count = num_uniforms(self._space)
+        self._valid_N: NDArray[np.int64] | None = family.valid_actions(tasks)
 
     def act(self, observations: NDArray) -> NDArray:
-        if isinstance(self._space, gym.spaces.Discrete):
-            return self._streams.integers(self._space.n if self._valid_N is None else self._valid_N)
-        shape = self._space.shape
-        return self._box.random(self._streams.uniform_block(self._space.low.size).T.reshape(-1, *shape))
+        return random(self._space, self._streams.uniform_block(self._count).T, self._valid_N)
 
     def observe(self, rewards: NDArray, terminated: NDArray, truncated: NDArray) -> None:
         """Nothing to remember."""
@@ -45,16 +38,16 @@ class ZeroAction(PerLane):
     """The action 0, or the nearest that a Box has. With actions that cost something it beats the random policy.
 
     Raises:
-        UsageError: where actions are not continuous.
+        UsageError: where no action is like it.
     """
 
     per_lane = ("_action",)
 
     def __init__(self, family: TaskFamily, tasks: Sequence[Task], streams: Streams | None = None) -> None:
-        space = family.action_space
-        if not isinstance(space, gym.spaces.Box):
-            raise UsageError(f"{family.name} has no action zero: its actions are {space}")
-        self._action = BoxActions(space).within(np.zeros((len(tasks), *space.shape), space.dtype))
+        action = zero_action(family.action_space)
+        if action is None:
+            raise UsageError(f"{family.name} has no action zero: its actions are {family.action_space}")
+        self._action = np.repeat(action[None], len(tasks), axis=0)
 
     def act(self, observations: NDArray) -> NDArray:
         return self._action.copy()

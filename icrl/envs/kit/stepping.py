@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,6 +12,7 @@ from icrl.envs.kit.answers import Answers
 from icrl.envs.kit.base import BatchedEnv
 from icrl.extras import VALID_ACTIONS, valid_actions
 from icrl.lanes import lets_go
+from icrl.spaces import choices
 from icrl.success import SUCCESS, successes
 from icrl.tasks import ReferencePolicy
 
@@ -193,6 +193,7 @@ def lived(
 
 
 def _valid(info: dict[str, Any], env: BatchedEnv) -> NDArray[np.bool_] | None:
-    if VALID_ACTIONS not in info or not isinstance(env.single_action_space, gym.spaces.Discrete):
+    actions = choices(env.single_action_space)
+    if VALID_ACTIONS not in info or actions is None:
         return None
-    return valid_actions(info[VALID_ACTIONS], (env.num_envs, int(env.single_action_space.n)))
+    return valid_actions(info[VALID_ACTIONS], (env.num_envs, len(actions)))

@@ -6,13 +6,10 @@ Every check is a function of a `Subject`, and raises `Failure` with what was fou
 import json
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
-import gymnasium as gym
 import numpy as np
 from gymnasium.vector import AutoresetMode
 
-from icrl.abilities import pictures_of
 from icrl.checks import Failure, expect
 from icrl.envs import make_family
 from icrl.envs.kit.conformance.subject import Subject, same
@@ -21,7 +18,18 @@ from icrl.envs.kit.episodes import policy_history, uniform_policy
 from icrl.envs.kit.measured import measured_returns
 from icrl.envs.kit.simple_policies import UniformActions, ZeroAction
 from icrl.errors import UsageError
-from icrl.spaces import space_from_dict, space_to_dict
+from icrl.spaces import (
+    WrongValue,
+    codec_of,
+    continuous,
+    gate,
+    in_short,
+    named,
+    space_from_dict,
+    space_to_dict,
+    split,
+    value_dtype,
+)
 from icrl.tasks import AXES
 
 MEASURED_SLACK = 0.05
@@ -34,20 +42,21 @@ def spaces(subject: Subject) -> None:
     family = subject.family
     for space in (family.observation_space, family.action_space):
         expect(space_from_dict(space_to_dict(space)) == space, f"{space} does not survive icrl.spaces: {space!r}")
-    count = subject.affordable(7, family.horizon + 3)
+    count, take = subject.affordable(7, family.horizon + 3), gate(family.observation_space)
     env = family.make(subject.lanes(count), seed=0)
     expect(env.metadata.get("autoreset_mode") == AutoresetMode.SAME_STEP, "the autoreset mode must be SAME_STEP")
     expect(env.num_envs == count, f"{count} tasks made {env.num_envs} environments")
     out = subject.roll(env, subject.actions(family.horizon + 3, count))
     for observation in [*out["observations"], *out["final"][(out["terminated"] | out["truncated"]).any(axis=1)]]:
-        if isinstance(family.observation_space, gym.spaces.Box):
-            dtype = family.observation_space.dtype
-            expect(observation.dtype == dtype, f"observations are {observation.dtype}: expected {dtype}")
-            expect(np.isfinite(observation).all(), "an observation is not finite")
-        expect(
-            env.observation_space.contains(observation),
-            f"an observation is outside {family.observation_space}: from {observation.min()} to {observation.max()}",
-        )
+        for name, leaf in named("", family.observation_space).items():
+            part, dtype = split("", observation)[name], value_dtype(leaf)
+            if continuous(leaf):
+                expect(part.dtype == dtype, f"observations are {part.dtype}: expected {dtype}")
+                expect(np.isfinite(part).all(), "an observation is not finite")
+        try:
+            take(observation)
+        except WrongValue as error:
+            expect(False, f"an observation is outside {family.observation_space}: {error}")
     expect(out["rewards"].dtype in (np.float32, np.float64), f"rewards are {out['rewards'].dtype}: expected floats")
     expect(np.isfinite(out["rewards"]).all(), "a reward is not finite")
     for name in ("terminated", "truncated"):
@@ -88,7 +97,8 @@ def lanes_are_independent(subject: Subject) -> None:
     tasks, actions = subject.lanes(count), subject.actions(steps, count)
     crowd = subject.roll(family.make(tasks, seed=5), actions)
     for key, values in crowd.items():
-        expect(np.isfinite(values).all(), f"{key} hold a number that is not finite")
+        finite = all(np.isfinite(part).all() for part in split(key, values).values())
+        expect(finite, f"{key} hold a number that is not finite")
     for lane in {0, (417 * count) // 1000, count - 1}:
         alone = subject.roll(family.make([tasks[lane]], seed=5, index=[lane]), actions[:, lane : lane + 1])
         for key in crowd:
@@ -166,16 +176,12 @@ def wrong_actions(subject: Subject) -> None:
     family = subject.family
     env = family.make(subject.lanes(2), seed=0)
     env.reset()
-    if isinstance(family.action_space, gym.spaces.Discrete):
-        wrong: list[Any] = [[-1, 0], [0, int(family.action_space.n)], [0], [0.0, 1.0]]
-    else:
-        wrong = [np.full((2, *family.action_space.shape), np.nan), np.zeros((3, *family.action_space.shape))]
-    for actions in wrong:
+    for actions in codec_of(family.action_space).wrong_batches(family.action_space):
         try:
-            env.step(np.asarray(actions))
+            env.step(actions)
         except ValueError:
             continue
-        raise Failure(f"the actions {np.asarray(actions).tolist()} are taken: expected a ValueError")
+        raise Failure(f"the actions {in_short(actions)} are taken: expected a ValueError")
 
 
 def rebuilding(subject: Subject) -> None:
@@ -246,7 +252,7 @@ def anchors(subject: Subject) -> None:
     if found.zero_action is not None:
         checks.append(("zero_action", found.zero_action, partial(ZeroAction, family)))
     steps = len(checks) * family.horizon
-    episodes = max(2, subject.affordable(20_000, steps) // count) if not family.is_bandit else 200
+    episodes = max(2, subject.affordable(20_000, steps) // count) if family.horizon > 1 else 200
     largest = max(1e-9, *(np.abs(stated).max() for _, stated, _ in checks))
     for name, stated, policy in checks:
         earned = measured_returns(family, tasks, policy, episodes)
@@ -266,19 +272,17 @@ def anchors(subject: Subject) -> None:
 
 
 def drawing(subject: Subject) -> None:
-    """draw makes a picture of every group of episodes, where the family draws"""
+    """draw makes a picture of every group of episodes"""
     from matplotlib.figure import Figure
 
     family, task = subject.family, subject.tasks[0]
-    if (pictures := pictures_of(family)) is None:
-        return
-    episodes = 12 if family.is_bandit else 3
+    episodes = 12 if family.horizon == 1 else 3
     history = policy_history(family, task, uniform_policy(family, [task], 0), episodes, 0, "random")
-    groups = pictures.groups(episodes, pictures=2)
+    groups = family.episode_groups(episodes, pictures=2)
     expect(groups and groups[-1].stop == episodes, "episode_groups does not reach the last episode")
     figure = Figure()
     for axes_, group in zip(figure.subplots(1, len(groups), squeeze=False)[0], groups, strict=True):
-        pictures.draw(axes_, task, history.take_episodes(group))
+        family.draw(axes_, task, history.take_episodes(group))
         expect(axes_.has_data(), "draw leaves the axes empty")
     figure.canvas.draw()
 

@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 from icrl.checks import expect
 from icrl.envs import make_family
 from icrl.envs.kit.episodes import uniform_policy
+from icrl.spaces import equal
 from icrl.tasks import Task, TaskFamily
 
 
 def same(a: NDArray, b: NDArray) -> bool:
     """Whether two arrays are equal, NaN and NaN alike: that a number is none is told once, by the check of spaces."""
-    return np.array_equal(a, b, equal_nan=True)
+    return equal(a, b)
 
 
 @dataclass
