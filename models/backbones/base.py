@@ -74,6 +74,8 @@ class Backbone(nn.Module, ABC):
     def __init__(self, options: Any, *, tokens_per_decision: int = 1, positions: bool = True) -> None:
         super().__init__()
         self.options, self.tokens_per_decision, self.positions = options, tokens_per_decision, positions
+        if self.recurrent and not positions:
+            raise UsageError(self._no_sets())
 
     @property
     def width(self) -> int:

@@ -34,8 +34,6 @@ class _Recurrent(Backbone):
 
     def __init__(self, options: RecurrentOptions, *, tokens_per_decision: int = 1, positions: bool = True) -> None:
         super().__init__(options, tokens_per_decision=tokens_per_decision, positions=positions)
-        if not positions:
-            raise UsageError(self._no_sets())
         self.layers = nn.ModuleList(
             self.layer(options.width, options.width, batch_first=True) for _ in range(options.n_layer)
         )
