@@ -12,6 +12,7 @@ from icrl.data_gen.ranges_table import ranges_in_words
 from icrl.errors import DatasetError, UsageError
 from icrl.extras import EXPERT_ACTIONS
 from icrl.files import whole_file
+from icrl.recordings import datasets_in
 from icrl.spaces import describe_space
 from icrl.store import HistoryStore
 from icrl.store_check import check_store
@@ -113,13 +114,17 @@ def main(argv: Sequence[str]) -> int:
     arguments = parser.parse_args(list(argv))
     if arguments.picture and Path(arguments.picture).suffix not in (".png", ".svg", ".pdf"):
         raise UsageError(f"--picture {arguments.picture}: expected a file that ends in .png, .svg or .pdf")
-    inspect(
-        arguments.data,
-        arguments.picture,
-        arguments.full,
-        trust_code=arguments.trust_code,
-        family=arguments.family,
-    )
+    datasets = datasets_in(Path(arguments.data))
+    if len(datasets) > 1 and (arguments.picture or arguments.family):
+        raise UsageError(f"--picture and --family are for one dataset: inspect one of {', '.join(map(str, datasets))}")
+    for data in datasets:
+        inspect(
+            data,
+            arguments.picture,
+            arguments.full,
+            trust_code=arguments.trust_code,
+            family=arguments.family,
+        )
     return 0
 
 

@@ -1,5 +1,6 @@
 """What is asked before an evaluation begins, and in its dry run: whatever can be known to fail later, after hours."""
 
+from icrl.abilities import pictures_of
 from icrl.envs.kit.episodes import policy_history, uniform_policy
 from icrl.envs.kit.pool import factory_to_tell
 from icrl.envs.kit.simple_policies import ZeroAction
@@ -52,12 +53,14 @@ def _check_size(config: EvaluateConfig, num_tasks: int, provenance: Provenance) 
 
 
 def _check_picture(family: TaskFamily, task: Task) -> None:
-    """Has the family draw an episode of anything, as the report will at the end."""
+    """Has a family that draws draw an episode of anything, as the report will at the end."""
     from matplotlib.figure import Figure
 
+    if (pictures := pictures_of(family)) is None:
+        return
     still = zero_action(family.action_space) is not None
     policy = ZeroAction(family, [task]) if still else uniform_policy(family, [task], 0)
-    family.draw(Figure().add_subplot(), task, policy_history(family, task, policy, 1, 0, "any"))
+    pictures.draw(Figure().add_subplot(), task, policy_history(family, task, policy, 1, 0, "any"))
 
 
 def _prompts(

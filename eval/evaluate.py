@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from icrl.abilities import bayes_play
 from icrl.config import config_to_dict, first_difference, load_config, parse_command, save_config
 from icrl.digests import DIGESTS_FILE, check_digests, digest_of, digest_of_text, read_digests
 from icrl.envs import FAMILIES
@@ -44,7 +45,8 @@ from icrl.folders import (
 from icrl.held_out import COMPARED, compare
 from icrl.history import LearningHistory
 from icrl.progress import progress
-from icrl.provenance import PROVENANCE_FILE, Provenance, check_run_files, read_provenance, read_split
+from icrl.provenance import PROVENANCE_FILE, Provenance, check_run_files
+from icrl.recordings import Recording, group_of, groups_of, named, read_recordings
 from icrl.schema import Fault, fields_of, read_json, text
 from icrl.stored_family import Consent, StoredFamily, stored_family
 from icrl.stored_family import add_arguments as add_family_consent
@@ -73,9 +75,12 @@ def evaluate(
     trust_code: bool = False,
     family: str | None = None,
     accept_changed_family: bool = False,
+    recording: str | None = None,
     **overrides: Any,
 ) -> dict[str, Any]:
     """Evaluates a finished run, or a checkpoint of any; returns what `summary.json` holds.
+
+    Of a run on several datasets each recording is evaluated, unless one is named, and what is returned is by name.
 
     Args:
         run: a run folder made by `icrl train`.
@@ -88,6 +93,8 @@ def evaluate(
         trust_code: run the code of the family where it came with the data.
         family: where the family is now, `path/file.py:Class`: your own code.
         accept_changed_family: go on though the family does not do what it did.
+        recording: of a run on several datasets, the one whose tasks are evaluated; `out` is by default
+            `<run>/eval-<recording>` then.
 
     Raises:
         UsageError: for a wrong config, where `out` is taken, or code that came with the data is not trusted.
@@ -99,20 +106,36 @@ def evaluate(
 
     # 1. The run.
     check_source(run, "run")
+    check_run_files(run)
+    recordings = read_recordings(run)
+    if recording is None and len(recordings) > 1:
+        consent = {"trust_code": trust_code, "accept_changed_family": accept_changed_family}
+        if out is not None or family is not None:
+            raise UsageError(
+                f"{run} is of {len(recordings)} recordings, and {'--out' if out else '--family'} is for one: name it "
+                f"with --recording, one of {', '.join(of.name for of in recordings)}"
+            )
+        how = {"checkpoint": checkpoint, "config": settings, "dry_run": dry_run, "resume": resume, **consent}
+        return {of.name: evaluate(run, recording=of.name, **how) for of in recordings}
+    chosen = named(recordings, recording, run)
     of = None if checkpoint is None else model_folder(run, checkpoint)
     if out is None:
         out = run / "-".join(
-            ["eval", *([f"step-{step_of(of)}"] if of else []), *([settings.split] if settings.split != "test" else [])]
+            [
+                "eval",
+                *([chosen.name] if len(recordings) > 1 else []),
+                *([f"step-{step_of(of)}"] if of else []),
+                *([settings.split] if settings.split != "test" else []),
+            ]
         )
     out = Path(out)
-    check_run_files(run)
-    provenance = read_provenance(run)
-    stored = stored_family(run, provenance, read_split(run), Consent(trust_code, family, accept_changed_family))
+    provenance = chosen.provenance
+    stored = stored_family(run, provenance, chosen.split, Consent(trust_code, family, accept_changed_family))
     family = stored.family
     if stored.note:
         print(f"icrl: {stored.note}", file=sys.stderr)
-    tasks = _tasks(run, settings, provenance)
-    agent, model = _load(run, of or model_folder(run), settings, provenance, trust_code)
+    tasks = _tasks(run, settings, chosen)
+    agent, model = _load(run, of or model_folder(run), settings, recordings, chosen, trust_code)
     if (finished := _finished(out, settings, model, resume)) is not None:
         _say(f"{out} is complete: nothing to do.", _last_line(finished, out))
         return finished
@@ -129,7 +152,7 @@ def evaluate(
         raise UsageError(f"{family.name} gave rewards that are not finite: `icrl check-family` tells more")
 
     # 4. The references and the measures.
-    trained_on = read_split(run).named(provenance.recorded_split)
+    trained_on = chosen.split.named(provenance.recorded_split)
     evaluation = _measure(result, stored, tasks, anchors, settings, provenance, model, trained_on, asked)
     summary = make_summary(evaluation)
 
@@ -144,6 +167,7 @@ def main(argv: Sequence[str]) -> int:
 
     def add_arguments(parser) -> None:
         parser.add_argument("run", help="a run folder made by `icrl train`")
+        parser.add_argument("--recording", metavar="NAME", help="of a run on several datasets; default: each of them")
         parser.add_argument("--checkpoint", metavar="STEP", help="a step, or latest: a checkpoint, of any run")
         parser.add_argument("--out", metavar="FOLDER", help="where the results go (default: RUN/eval, RUN/eval-SPLIT)")
         parser.add_argument(
@@ -169,13 +193,14 @@ def main(argv: Sequence[str]) -> int:
         trust_code=arguments.trust_code,
         family=arguments.family,
         accept_changed_family=arguments.accept_changed_family,
+        recording=arguments.recording,
     )
     return 0
 
 
-def _tasks(run: Path, config: EvaluateConfig, provenance: Provenance) -> list[Task]:
-    tasks = list(read_split(run).named(config.split))
-    if config.split == provenance.recorded_split != TRAINED_ON:
+def _tasks(run: Path, config: EvaluateConfig, recording: Recording) -> list[Task]:
+    tasks = list(recording.split.named(config.split))
+    if config.split == recording.provenance.recorded_split != TRAINED_ON:
         raise UsageError(
             f"{run} was trained on histories of its {config.split} tasks: they are no test of it; choose another "
             "split with --split, or train on histories of the train tasks"
@@ -186,9 +211,14 @@ def _tasks(run: Path, config: EvaluateConfig, provenance: Provenance) -> list[Ta
 
 
 def _load(
-    run: Path, folder: Path, config: EvaluateConfig, provenance: Provenance, trust_code: bool
+    run: Path,
+    folder: Path,
+    config: EvaluateConfig,
+    recordings: Sequence[Recording],
+    chosen: Recording,
+    trust_code: bool,
 ) -> tuple[Agent, dict[str, Any]]:
-    """The frozen agent of a run's model folder, and facts about its model."""
+    """The frozen agent of a run's model folder, in the group of the chosen recording, and facts about its model."""
     import torch
 
     from icrl.models.agent import load_agent
@@ -200,12 +230,16 @@ def _load(
         raise UsageError(
             f"device {config.device!r} cannot be used ({reason}): expected one like cpu or cuda"
         ) from None
-    agent = load_agent(folder, device=config.device, greedy=config.action == "greedy", trust_code=trust_code)
-    for what in ("observation_space", "action_space", "horizon"):
-        if getattr(agent.spec, what) != getattr(provenance, what):
+    group, provenance = group_of(recordings, chosen.name), chosen.provenance
+    agent = load_agent(folder, config.device, config.action == "greedy", group=group, trust_code=trust_code)
+    expected = {what: getattr(provenance, what) for what in ("observation_space", "action_space")}
+    groups = groups_of([of.provenance for of in recordings])
+    alike = [of.provenance for of, its in zip(recordings, groups, strict=True) if its == group]
+    for what, value in {**expected, "horizon": max(of.horizon for of in alike)}.items():
+        if getattr(agent.spec, what) != value:
             raise CheckpointError(
-                f"the model in {run} has {what} {getattr(agent.spec, what)}, its {PROVENANCE_FILE} says "
-                f"{getattr(provenance, what)}: they are not of one run; restore the folder or train again"
+                f"the model in {run} has {what} {getattr(agent.spec, what)}, its {PROVENANCE_FILE} says {value}: "
+                "they are not of one run; restore the folder or train again"
             )
     with (folder / WEIGHTS_FILE).open("rb") as weights:
         digest = file_digest(weights, "sha256").hexdigest()
@@ -302,7 +336,7 @@ def _roll_out(
     family = stored.family
     _, size = largest_history(family, config.episodes)
     lanes: list[Lane] = [(0, n) for n in range(min(len(tasks), RECORDED_LANES, max(1, RECORDED_BYTES // size)))]
-    if family.horizon == 1:
+    if family.is_bandit:
         # A pull's regret is that of the arm, which the return does not tell.
         lanes = [(s, n) for s in range(config.seeds) for n in range(len(tasks))]
     make = None
@@ -348,7 +382,7 @@ def _measure(
     draws = resample(config.seeds, len(tasks), config.bootstrap, config.seed)
     # The prior is that of the family's own tasks, and an agent with a prompt knows more.
     of_prior = config.split in SPLIT_NAMES and config.prompt == EMPTY_PROMPT
-    bayes = family.bayes_optimal(config.episodes, tasks) if of_prior else None
+    bayes = bayes_play(family, config.episodes, tasks) if of_prior else None
     return Evaluation(
         config, provenance, family, tasks, anchors, result, regret, source, bayes, draws, model, stored.changed,
         _behave_as_trained(family, tasks, config, provenance, trained_on), asked,

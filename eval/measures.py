@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from icrl.abilities import expected_regret
 from icrl.eval.bootstrap import Resamples
 from icrl.history import LearningHistory
 from icrl.tasks import Anchors, Task, TaskFamily
@@ -78,7 +79,7 @@ def summarise_success(success: NDArray[np.bool_], resamples: Resamples) -> dict[
 
 def has_regret(family: TaskFamily, anchors: Anchors) -> bool:
     """Whether an episode is a pull whose regret can be told."""
-    return family.horizon == 1 and anchors.known
+    return family.is_bandit and anchors.known
 
 
 def pull_regret(
@@ -86,7 +87,7 @@ def pull_regret(
 ) -> NDArray[np.float64]:
     """Regret of every episode of one step: best expected reward less that of the arm pulled, shape `(N, K)`.
 
-    Where the family does not know what its arms pay on average (`TaskFamily.expected_regret`) the payment itself
+    Where the family does not know what its arms pay on average (`icrl.abilities.PullsKnown`) the payment itself
     counts, with its noise.
 
     Args:
@@ -95,6 +96,6 @@ def pull_regret(
     """
     rows = []
     for task, history, best in zip(tasks, histories, optimum, strict=True):
-        expected = family.expected_regret(task, history)
+        expected = expected_regret(family, task, history)
         rows.append(best - history.rewards.astype(np.float64) if expected is None else expected)
     return np.stack(rows)

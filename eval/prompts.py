@@ -9,7 +9,7 @@ from icrl.errors import ChangedFamily, UsageError
 from icrl.history import LearningHistory
 from icrl.provenance import Provenance, class_of
 from icrl.spaces import alike, describe_space
-from icrl.store import HistoryStore
+from icrl.store import open_stores
 from icrl.stored_family import changes
 from icrl.tasks import SPLIT_NAMES, Task, TaskFamily
 
@@ -31,7 +31,7 @@ def read_prompts(
     A task is known by its parameters. Where the dataset holds several histories of one, the seeds take turns.
 
     Args:
-        path: a dataset folder.
+        path: a dataset folder; of one with several datasets the first of the model's family is taken.
         provenance: of the model's training data, whose spaces the prompts must share.
         split: name of the evaluated split, for the message.
         episodes: only the last so many episodes of each history; None for all of them.
@@ -41,7 +41,9 @@ def read_prompts(
         UsageError: where the dataset is of other spaces or another family, or lacks a task.
         DatasetError: where it is not whole, or the family has changed since.
     """
-    store = HistoryStore.open(path)
+    stores = open_stores([path])
+    of_family = (store for store in stores if class_of(store.provenance.family) == class_of(provenance.family))
+    store = next(of_family, stores[0])
     _check_alike(path, store.provenance, provenance)
     if family and (changed := changes(family, store.provenance, store.split)):
         raise ChangedFamily(

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from icrl.abilities import BayesPlay
 from icrl.eval.bootstrap import Resamples, percentile_interval
 from icrl.eval.config import EMPTY_PROMPT, EvaluateConfig
 from icrl.eval.measures import LAST, measure, normalise, summarise, summarise_success
@@ -33,9 +34,9 @@ class Evaluation:
     regret: NDArray[np.float64] | None
     """The model's regret in each pull, shape `(S, N, K)`, where an episode is a single pull."""
     source: SourceRun | None
-    bayes_optimal: NDArray[np.float64] | None
-    """Expected return of each episode of the Bayes-optimal agent over the family's prior, shape `(K,)`; None where it
-    cannot be computed, or is not of these tasks."""
+    bayes: BayesPlay | None
+    """What the Bayes-optimal agent earns on these tasks in each of K episodes; None where it cannot be computed, or is
+    not of these tasks."""
     resamples: Resamples
     model: dict[str, Any]
     """Facts about the model: `parameters`, `context_length`, `sha256`, `step` (None where it says none)."""
@@ -129,10 +130,9 @@ def _anchors(e: Evaluation) -> dict[str, Any]:
     }
     if e.anchors.zero_action is not None:
         found["zero_action"] = float(e.anchors.zero_action.mean())
-    if e.bayes_optimal is not None:
-        rule = e.family.bayes_rule(e.returns.shape[-1])
+    if e.bayes is not None:
         found["bayes_optimal"] = {
-            "rule": rule, **{key: float(value) for key, value in measure(e.bayes_optimal).items()},
+            "rule": e.bayes.rule, **{key: float(value) for key, value in measure(e.bayes.returns).items()},
         }  # fmt: skip
     return found
 

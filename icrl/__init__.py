@@ -29,6 +29,7 @@ _PUBLIC = {
     "generate": "icrl.data_gen.generate",
     "load_agent": "icrl.models.agent",
     "make_family": "icrl.envs",
+    "mix": "icrl.data_gen.mix",
 }
 # `icrl.train` is both the sub-package and the public function: the package itself can be called.
 _PACKAGES = ("data_gen", "envs", "eval", "models", "train")

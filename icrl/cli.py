@@ -27,6 +27,7 @@ COMMANDS = {
     "check-method": ("icrl.commands.check_method", "check that a method, such as your own, keeps the contract"),
     "check-backbone": ("icrl.commands.check_backbone", "check that a backbone, such as your own, keeps the contract"),
     "generate": ("icrl.data_gen.generate", "record learning histories of a source learner over many tasks"),
+    "mix": ("icrl.data_gen.mix", "put datasets together, for one model of several families"),
     "inspect": ("icrl.data_gen.inspect_dataset", "describe and check a dataset; draw its learning curve"),
     "train": ("icrl.train.train", "pretrain a causal transformer on learning histories"),
     "evaluate": ("icrl.eval.evaluate", "prompt the frozen model on tasks that it has never seen"),

@@ -15,6 +15,8 @@ from icrl.files import check_writable
 
 CONFIG_FILE = "config.yaml"
 STATE_FILE, INFO_FILE = "state.json", "dataset_info.json"
+MIXED_FILE = "dataset_dict.json"
+"""Of a folder that holds several datasets (`icrl.recordings`)."""
 MODEL_FOLDER, CHECKPOINT_FOLDER, METRICS_FILE = "model", "checkpoints", "metrics.jsonl"
 WEIGHTS_FILE, TRAINING_FILE = "model.safetensors", "training.json"
 SUMMARY_FILE, SCORES_FILE = "summary.json", "scores.parquet"
@@ -60,7 +62,7 @@ def look(path: Path) -> Folder:
         kind = "model"  # A checkpoint of a run is one too.
     elif names & {MODEL_FOLDER, CHECKPOINT_FOLDER, METRICS_FILE}:
         kind = "run"
-    elif names & {STATE_FILE, INFO_FILE} or any(name.endswith(".arrow") for name in names):
+    elif names & {STATE_FILE, INFO_FILE, MIXED_FILE} or any(name.endswith(".arrow") for name in names):
         kind = "dataset"
     elif names & {SUMMARY_FILE, SCORES_FILE}:
         kind = "evaluation"
@@ -73,7 +75,8 @@ def look(path: Path) -> Folder:
         "evaluation": path / SUMMARY_FILE,
         "model": path / "config.json",
     }
-    return Folder(path, kind, kind in last and last[kind].exists(), min(names))
+    complete = kind in last and (last[kind].exists() or (kind == "dataset" and MIXED_FILE in names))
+    return Folder(path, kind, complete, min(names))
 
 
 def check_source(path: Path, kind: Literal["dataset", "run", "model"]) -> Folder:

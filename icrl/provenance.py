@@ -5,7 +5,7 @@ that held-out tasks stay held out whatever a later version of a family would dra
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -113,6 +113,8 @@ _OPTIONAL_SCHEMA = {
 }
 
 _TASK_COLUMNS = {"task_id": "int64", "split": "string", "params": "string"}
+TASK_TYPES = {"recording": "int64", **_TASK_COLUMNS}
+"""Columns of `tasks.parquet`; the first is there where the tasks are of several recordings (`icrl.recordings`)."""
 
 
 def check_values(values: dict[str, Any]) -> None:
@@ -136,66 +138,113 @@ def check_tasks(rows: Iterable[tuple[str, int, dict[str, Any]]]) -> None:
 
 def write_provenance(folder: Path, provenance: Provenance, split: Split) -> None:
     """Writes both files, each atomically, `provenance.json` last."""
+    write_files(folder, to_dict(provenance), task_rows(split))
+
+
+def write_files(folder: Path, values: dict[str, Any], rows: Iterable[dict[str, Any]]) -> None:
+    """Writes `tasks.parquet` with these rows, then `provenance.json` with these values."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     folder.mkdir(parents=True, exist_ok=True)
-    rows = [(name, task) for name in split.names for task in split.named(name)]
+    rows = list(rows)
+    names = list(rows[0]) if rows else list(_TASK_COLUMNS)
     table = pa.table(
-        {
-            "task_id": pa.array([task.id for _, task in rows], pa.int64()),
-            "split": [name for name, _ in rows],
-            "params": [json.dumps(task.params) for _, task in rows],
-        }
+        {name: pa.array([row[name] for row in rows], pa.type_for_alias(TASK_TYPES[name])) for name in names}
     )
     with whole_file(folder / TASKS_FILE) as temporary:
         pq.write_table(table, temporary)
-    # What is not known has no key: files without these are as old as those that never had them.
-    values = {key: value for key, value in asdict(provenance).items() if key not in OPTIONAL or value is not None}
     write_json(folder / PROVENANCE_FILE, values)
 
 
-def read_provenance(folder: Path) -> Provenance:
-    """Raises UsageError where there is no such folder, DatasetError where it has none, or one of another format."""
+def to_dict(provenance: Provenance) -> dict[str, Any]:
+    """As `provenance.json` has it. What is not known has no key: files without these are as old as those that never
+    had them."""
+    return {key: value for key, value in asdict(provenance).items() if key not in OPTIONAL or value is not None}
+
+
+def from_dict(values: Any, path: Path) -> Provenance:
+    """The inverse of `to_dict`; raises DatasetError for another format, Fault for values that cannot be."""
+    expected = {f.name for f in fields(Provenance)}
+    if not isinstance(values, dict) or values.get("format") != FORMAT or {*values, *OPTIONAL} != expected:
+        raise DatasetError(
+            f"{path} is not of format {FORMAT}, which this release reads: generate the data again with it"
+        )
+    check_values(values)
+    return Provenance(**values)
+
+
+def read_values(folder: Path, make: Callable[[Any, Path], Any]) -> Any:
+    """What `make` makes of what `provenance.json` holds.
+
+    Raises:
+        UsageError: where there is no such folder.
+        DatasetError: where it has no such file, or one that is damaged.
+    """
     path = folder / PROVENANCE_FILE
     if not folder.is_dir():
         raise UsageError(f"{folder} is not there: expected a folder made by `icrl generate` or `icrl train`")
     try:
-        values = read_json(path)
-        expected = {f.name for f in fields(Provenance)}
-        if not isinstance(values, dict) or values.get("format") != FORMAT or {*values, *OPTIONAL} != expected:
-            raise DatasetError(
-                f"{path} is not of format {FORMAT}, which this release reads: generate the data again with it"
-            )
-        check_values(values)
+        return make(read_json(path), path)
     except FileNotFoundError:
         raise DatasetError(
             f"{folder} has no {PROVENANCE_FILE}: expected a folder made by `icrl generate` or `icrl train`"
         ) from None
     except Fault as fault:
         raise DatasetError(f"{path} is damaged ({fault}): restore it, or generate the data again") from None
-    return Provenance(**values)
+
+
+def read_provenance(folder: Path) -> Provenance:
+    """Raises UsageError where there is no such folder, or it is of several recordings (`icrl.recordings`), and
+    DatasetError where it has no provenance, or one of another format."""
+
+    def make(values: Any, path: Path) -> Provenance:
+        if isinstance(values, dict) and "recordings" in values:
+            raise UsageError(f"{folder} is of several recordings: one has to be named")
+        return from_dict(values, path)
+
+    return read_values(folder, make)
 
 
 def read_split(folder: Path) -> Split:
     """The stored split; raises DatasetError where `tasks.parquet` is missing or damaged."""
+    return read_tasks(folder, _TASK_COLUMNS, lambda rows: split_of(rows, read_provenance(folder).split_seed))
+
+
+def task_rows(split: Split) -> Iterator[dict[str, Any]]:
+    """The rows of `tasks.parquet`."""
+    for name in split.names:
+        for task in split.named(name):
+            yield {"task_id": task.id, "split": name, "params": json.dumps(task.params)}
+
+
+def split_of(rows: Iterable[Mapping[str, Any]], seed: int) -> Split:
+    """The inverse of `task_rows`; raises ValueError for rows that cannot be."""
+    tasks: dict[str, list[Task]] = {name: [] for name in SPLIT_NAMES}
+    found = [(row["split"], row["task_id"], json.loads(row["params"] or "")) for row in rows]
+    check_tasks(found)
+    for split, number, params in found:
+        tasks.setdefault(split, []).append(Task(number, params))
+    parts = [tuple(tasks.pop(name)) for name in SPLIT_NAMES]
+    return Split(seed, *parts, ood={name: tuple(of) for name, of in tasks.items()})
+
+
+def read_tasks(folder: Path, columns: Mapping[str, str], make: Callable[[list[dict[str, Any]]], Any]) -> Any:
+    """What `make` makes of the rows of `tasks.parquet`, which has these columns; raises DatasetError where it is
+    missing or damaged."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    seed, path = read_provenance(folder).split_seed, folder / TASKS_FILE
+    path = folder / TASKS_FILE
     try:
         with path.open("rb") as file:
             table = pq.read_table(file)
-        if {field.name: str(field.type) for field in table.schema} != _TASK_COLUMNS:
-            raise Fault(f"expected the columns {', '.join(_TASK_COLUMNS)}")
-        tasks: dict[str, list[Task]] = {name: [] for name in SPLIT_NAMES}
-        rows = [(row["split"], row["task_id"], json.loads(row["params"] or "")) for row in table.to_pylist()]
-        check_tasks(rows)
-        for split, number, params in rows:
-            tasks.setdefault(split, []).append(Task(number, params))
-        parts = [tuple(tasks.pop(name)) for name in SPLIT_NAMES]
-        return Split(seed, *parts, ood={name: tuple(of) for name, of in tasks.items()})
+        if {field.name: str(field.type) for field in table.schema} != columns:
+            raise Fault(f"expected the columns {', '.join(columns)}")
+        return make(table.to_pylist())
     except (OSError, pa.ArrowException, ValueError, RecursionError) as error:
+        if isinstance(error, IcrlError):
+            raise
         reason = error.strerror if isinstance(error, OSError) and error.strerror else " ".join(str(error).split())
         raise DatasetError(
             f"{path} is missing or damaged ({reason}): restore it, or generate the data again"

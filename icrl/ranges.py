@@ -40,6 +40,8 @@ _HISTORIES, _TRANSITIONS, _FEWEST, _NUMBERS = 4096, 2**18, 64, 2**22
 """Of a sample: its most histories and transitions; its fewest transitions where each has very many numbers."""
 _GOLDEN = 0.5 * (math.sqrt(5.0) - 1.0)
 _LARGEST = np.finfo(np.float64).max
+Source = tuple["HistoryStore", Sequence[int] | NDArray[np.int64]]
+"""A dataset, and those of its histories that are looked at."""
 FAR = 1e30
 """Inputs stay within so many units, and so finite in float32."""
 FAR_ACTION = 100.0
@@ -186,13 +188,21 @@ def scaled(maps: Maps, values: NDArray) -> Any:
 def measure(
     store: "HistoryStore", histories: Sequence[int] | NDArray[np.int64], extras: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """The scales of these histories, as JSON: `{"rewards": {"centre": [0.0], "unit": [1.0]}, …}`.
+    """The scales of these histories; see `measure_all`."""
+    return measure_all([(store, histories)], extras)
+
+
+def measure_all(sources: Sequence[Source], extras: Sequence[str] = ()) -> dict[str, Any]:
+    """The scales of histories of one dataset, or of several with the same spaces, as JSON: `{"rewards": {"centre":
+    [0.0], "unit": [1.0]}, …}`.
 
     A column without numbers (a Discrete space) is not in it; of trees each leaf with numbers is, as
     "observations.position". The numbers of an image count as one column. Where returns-to-go are among the extras
     that a method reads, their unit is what 99% of them stay within, and the best return of an episode is beside it.
     """
-    columns, spaces = sample(store, histories), store.provenance
+    samples = [sample(store, histories) for store, histories in sources]
+    columns = {name: np.concatenate([of[name] for of in samples]) for name in samples[0]}
+    spaces = sources[0][0].provenance
     scales = {}
     for name, description in _columns(spaces.observation_space, spaces.action_space).items():
         if pixels(name, description):
@@ -200,7 +210,11 @@ def measure(
         pairs = [centre_and_unit(column, _whose(name)) for column in columns[name].T]
         scales[name] = {"centre": [centre for centre, _ in pairs], "unit": [unit for _, unit in pairs]}
     if RETURN_TO_GO in extras:
-        some = [store.history(int(h)) for h in histories[:: -(-len(histories) // _HISTORIES)]]
+        some = [
+            store.history(int(h))
+            for store, histories in sources
+            for h in histories[:: -(-len(histories) // _HISTORIES)]
+        ]
         to_go = np.concatenate([history.derived(RETURN_TO_GO) for history in some])
         first = np.concatenate([history.step_in_episode for history in some]) == 0
         unit = float(np.quantile(np.abs(to_go), 0.99, method="inverted_cdf"))

@@ -1,17 +1,19 @@
 """Reads datasets of learning histories: windows are views of the memory-mapped Arrow shards, with nothing copied."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from icrl.errors import DatasetError
+from icrl.errors import DatasetError, UsageError
 from icrl.extras import extra_spaces
-from icrl.folders import STATE_FILE, check_source
+from icrl.folders import MIXED_FILE, STATE_FILE, check_source
 from icrl.history import LearningHistory
 from icrl.provenance import read_provenance, read_split
+from icrl.recordings import datasets_in
 from icrl.schema import Fault
 from icrl.spaces import join, named, space_from_dict, storage_dtype
 from icrl.store_files import PER_HISTORY, check_files, map_shards, read_columns, read_listing
@@ -63,6 +65,9 @@ class HistoryStore:
 
     def __init__(self, path: Path) -> None:
         check_source(path, "dataset")
+        if (path / MIXED_FILE).is_file():
+            names = ", ".join(of.name for of in datasets_in(path))
+            raise UsageError(f"{path} holds several datasets: open one of {names} in it, or all with open_stores")
         self.path = path
         self.provenance = provenance = read_provenance(path)
         observation, action = map(space_from_dict, (provenance.observation_space, provenance.action_space))
@@ -214,3 +219,12 @@ class HistoryStore:
             )
         if len(np.unique(self.learner_seeds)) != len(self.learner_seeds):
             raise Fault("two histories have one learner_seed")
+
+
+def open_stores(paths: Sequence[str | Path]) -> list[HistoryStore]:
+    """Opens datasets: of each folder that several were mixed into (`icrl mix`) all of them, in their order.
+
+    Raises:
+        UsageError, DatasetError: as `HistoryStore.open`.
+    """
+    return [HistoryStore.open(path) for given in paths for path in datasets_in(Path(given))]

@@ -10,13 +10,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from icrl.errors import UsageError, did_you_mean
+from icrl.family_options import keeping_options
 
 if TYPE_CHECKING:
     import gymnasium as gym
-    from matplotlib.axes import Axes
 
     from icrl.envs.kit.base import BatchedEnv
-    from icrl.history import LearningHistory
 
 SplitName = Literal["train", "validation", "test"]
 SPLIT_NAMES: tuple[SplitName, ...] = ("train", "validation", "test")
@@ -114,6 +113,9 @@ class TaskFamily(ABC):
 
     A family is built from its registered name and keyword options, so that name + options, both JSON-able, name it
     in datasets, models and reports: `make_family("dark-room", size=9)`.
+
+    What not every family can do is not here: pictures, Bayes-optimal play and the cost of a pull are protocols of
+    `icrl.abilities`, which a family has by defining their methods.
     """
 
     name: str
@@ -123,7 +125,8 @@ class TaskFamily(ABC):
     source: str
     """Where the definition comes from: authors, year."""
     options: dict[str, Any]
-    """The constructor's arguments, all of them resolved."""
+    """The constructor's keyword arguments, defaults included: kept by themselves, and a constructor may put a resolved
+    value in place of one (`self.options["largest"] = largest`)."""
     horizon: int
     """An episode has at most this many steps; it is truncated there unless it terminated."""
     observation_space: "gym.Space"
@@ -136,8 +139,6 @@ class TaskFamily(ABC):
     """Those of them that cannot be held, because a benchmark draws its tasks as a whole."""
     ood_sets: Mapping[str, str] = MappingProxyType({})
     """The out-of-distribution sets of `split`: name, and in a few words what lies outside the training tasks."""
-    picture_shows: str = ""
-    """What the marks in the pictures of `draw` mean, in a sentence; empty where it needs no words."""
     policy_kinds: tuple[str, ...] = ("optimal",)
     """Kinds of `reference_policy`, the best first: "optimal", or "expert" where it is a script's; may be empty."""
 
@@ -145,6 +146,11 @@ class TaskFamily(ABC):
     """As many lanes as one batch should have where there are more to run: fewer where a lane takes much memory."""
     anchor_tasks: int = 200
     """Test tasks that a listing averages the anchors over, at most: fewer where they take long to measure."""
+
+    def __init_subclass__(cls, **more: Any) -> None:
+        super().__init_subclass__(**more)
+        if "__init__" in vars(cls):
+            cls.__init__ = keeping_options(cls.__init__)
 
     @abstractmethod
     def split(self, seed: int) -> Split:
@@ -172,49 +178,19 @@ class TaskFamily(ABC):
         The uniform random policy needs no task and is not a family's to give.
         """
 
-    @abstractmethod
-    def draw(self, axes: "Axes", task: Task, history: "LearningHistory") -> None:
-        """Draws a history of one or several episodes as one small picture on matplotlib axes.
-
-        The picture carries no title: the caller knows which episodes it shows.
-        """
-
-    def episode_groups(self, num_episodes: int, pictures: int = 6) -> list[slice]:
-        """Which episodes, counted from 0, make the pictures that tell a history from first to last.
-
-        One group is what one call of `draw` shows well: a single episode, evenly spaced over the history, unless a
-        family says otherwise. `history.take_episodes(group)` cuts the group out.
-        """
-        chosen = np.unique(np.linspace(0, num_episodes - 1, min(pictures, num_episodes)).round().astype(int))
-        return [slice(int(k), int(k) + 1) for k in chosen]
-
-    def bayes_optimal(self, episodes: int, tasks: Sequence[Task] | None = None) -> NDArray[np.float64] | None:
-        """Expected return of each of the first `episodes` episodes, shape `(episodes,)`, of the agent that gets the
-        most out of all of them together without knowing the task; of a rule known to come near it where `bayes_rule`
-        names one.
-
-        The agent knows the family's prior. Its return is the mean over that prior, or over `tasks`, which are drawn
-        from it: only that one compares with what another agent earned on them.
-
-        None where it cannot be computed, which is usual.
-        """
-        return None
-
-    trial: int = 0
-    """Episodes of a usual trial, over which listings state `bayes_optimal`; 0 states nothing."""
-
-    def bayes_rule(self, episodes: int) -> str | None:
-        """What `bayes_optimal` gives for that many episodes: "Bayes-optimal", or the name of another rule."""
-        return "Bayes-optimal"
-
-    def expected_regret(self, task: Task, history: "LearningHistory") -> NDArray[np.float64] | None:
-        """Where an episode is one pull: what the best arm pays on average beyond the arm that was pulled, shape
-        `(T,)`; None where the family does not know what its arms pay."""
-        return None
-
     def valid_actions(self, tasks: Sequence[Task]) -> NDArray[np.int64] | None:
         """How many of the actions 0, 1, … mean something in each task, shape `(N,)`; None where all do."""
         return None
+
+    @property
+    def is_bandit(self) -> bool:
+        """Whether an episode is one step: a pull of an arm."""
+        return self.horizon == 1
+
+    @property
+    def unit(self) -> str:
+        """What an episode is called: "pull" of a bandit, "episode" of everything else."""
+        return "pull" if self.is_bandit else "episode"
 
     @property
     def best_policy(self) -> str:

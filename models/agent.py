@@ -18,6 +18,7 @@ from icrl.lanes import rising
 from icrl.models.model import InContextModel
 from icrl.models.parts import to_torch
 from icrl.models.saved import read_model
+from icrl.recordings import group_of, named, read_recordings
 from icrl.seeding import Streams, stream_keys
 from icrl.spaces import (
     WrongValue,
@@ -247,6 +248,7 @@ def load_agent(
     checkpoint: str | int | None = None,
     group: str | None = None,
     trust_code: bool = False,
+    recording: str | None = None,
 ) -> InContextAgent:
     """The agent of a finished run, or of a checkpoint of any.
 
@@ -255,6 +257,7 @@ def load_agent(
         checkpoint: the step of one, or "latest"; None is the finished model.
         group: which of the model's groups of spaces the environments are of; the first by default.
         trust_code: run the code of a method or a backbone of somebody's own, which the model names.
+        recording: of a run on several datasets, the one whose environments it is to act in; in place of `group`.
 
     Raises:
         UntrustedCode: where there is such code, and it is not trusted.
@@ -276,4 +279,7 @@ def load_agent(
                 'take what it has learned so far: `icrl evaluate --checkpoint latest`, load_agent(checkpoint="latest")'
             )
         raise CheckpointError(f"{path} has no model/config.json and no config.json: expected a run or a model folder")
+    if recording is not None:
+        recordings = read_recordings(path)
+        group = group_of(recordings, named(recordings, recording, path).name)
     return InContextAgent(read_model(folder, trust_code).to(device), greedy, group)

@@ -45,8 +45,8 @@ MISTAKES = {
     "an axis that is none": ("axes = ('rewards',)", "expected a tuple of reward, dynamics, observation, start"),
     "no episode": ("horizon = 0", "has the horizon 0: expected the number of steps"),
     "an option that is lost": (
-        "def __init__(self, *, size=3, **options): super().__init__(**options)",
-        "leaves size out of self.options",
+        "def __init__(self, *, size=3, **options): super().__init__(**options); self.options = {'train': 9}",
+        "leaves validation, test, hold, hole, size out of self.options",
     ),
     "no policy": ("policy_kinds = ('expert',)", "states policy_kinds and defines no reference_policy"),
     "an old step": (

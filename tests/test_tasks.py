@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
+from icrl.abilities import episode_groups
 from icrl.errors import UsageError
 from icrl.history import LearningHistory
-from icrl.tasks import Split, Task, TaskFamily, check_count, split_numbers
+from icrl.tasks import Split, Task, check_count, split_numbers
 
 
 def task_of(number: int) -> Task:
@@ -50,7 +51,7 @@ def test_check_count():
 )
 def test_pictures_run_from_the_first_to_the_last_episode(episodes, chosen):
     """Kills: a report that never shows the last episode, or shows one twice."""
-    assert TaskFamily.episode_groups(None, episodes) == [slice(k, k + 1) for k in chosen]
+    assert episode_groups(episodes) == [slice(k, k + 1) for k in chosen]
 
 
 def history(lengths: list[int], tail: int = 0) -> LearningHistory:

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from icrl.abilities import bayes_play
 from icrl.data_gen.record import record
 from icrl.envs import make_family
 from icrl.errors import UsageError
@@ -130,4 +131,4 @@ def test_options(family):
         make_family("headless-bandit", min_arms=9, max_arms=8)
     with pytest.raises(UsageError, match="out of order"):
         make_family("headless-bandit", largest=10)
-    assert family.bayes_optimal(10) is None
+    assert bayes_play(family, 10) is None

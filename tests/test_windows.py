@@ -127,10 +127,11 @@ def test_short_histories_are_padded(tmp_path):
 @pytest.mark.parametrize("workers", [0, 2])
 def test_any_number_of_workers_gives_the_same_batches_and_a_resume_reads_on(tiny_store, workers):
     """Kills: batches that depend on which worker made them, and a resume that reads windows twice."""
-    windows = TrainingSamples(WindowReader(tiny_store, range(len(tiny_store)), 5), Share(4), seed=3)
+    windows = TrainingSamples([WindowReader(tiny_store, range(len(tiny_store)), 5)], Share(4), seed=3)
     loader = torch.utils.data.DataLoader(windows, batch_size=None, sampler=range(2, 6), num_workers=workers)
-    for step, batch in zip(range(2, 6), loader, strict=True):
+    for step, (batch,) in zip(range(2, 6), loader, strict=True):
+        (expected,) = windows[step]
         for name in (*COLUMNS, "lengths"):
-            assert torch.equal(getattr(batch, name), getattr(windows[step], name)), name
+            assert torch.equal(getattr(batch, name), getattr(expected, name)), name
         for name in BEFORE:
-            assert torch.equal(getattr(batch.before, name), getattr(windows[step].before, name)), name
+            assert torch.equal(getattr(batch.before, name), getattr(expected.before, name)), name

@@ -20,6 +20,8 @@ class PretrainOptions:
     """Optimiser steps."""
     batch_size: int = 32
     """Samples (windows of histories) that one step learns from, over all processes and accumulation."""
+    mix: str = ""
+    """Of several datasets, samples that each has in turn, such as "2,1,1"; empty for as many of each."""
     accumulation: int = 1
     """Forward and backward passes that a step is split into: more of them need less memory and change nothing else."""
     learning_rate: float = 1e-3
@@ -91,6 +93,8 @@ class PretrainOptions:
             raise UsageError(f"train.decay_fraction is {self.decay_fraction}: expected a share from 0 to 1")
         if len(self.betas) != 2 or not all(0.0 <= beta < 1.0 for beta in self.betas):
             raise UsageError(f"train.betas is {list(self.betas)}: expected two numbers of at least 0 and below 1")
+        if self.mix:
+            parse_mix(self.mix)
         if self.batch_size % self.accumulation:
             raise UsageError(
                 f"train.batch_size {self.batch_size} does not divide into train.accumulation {self.accumulation} "
@@ -134,6 +138,18 @@ class TrainConfig:
         }
 
 
+def parse_mix(words: str) -> tuple[int, ...]:
+    """The weights of "2,1,1"; raises UsageError."""
+    parts = [part.strip() for part in words.split(",")]
+    if not all(part.isascii() and part.isdigit() and 0 < int(part) <= LARGEST_MIX for part in parts):
+        raise UsageError(
+            f"train.mix is {words!r}: expected a whole number, 1 to {LARGEST_MIX:,}, for each dataset, such as 2,1,1"
+        )
+    return tuple(int(part) for part in parts)
+
+
+LARGEST_MIX = 10_000
+"""Samples of one dataset in turn."""
 MOVED = ("label_smoothing", "token_mask")
 """Options of AD that were `train.` options once."""
 # What may differ between a run and its continuation: none of it changes the weights that come out.
@@ -147,6 +163,7 @@ def lasting(config: dict[str, Any]) -> dict[str, Any]:
     """
     free = {*FREE_TO_CHANGE, "steps"}
     config = TrainConfig.upgraded(config)
-    train = {key: value for key, value in config["train"].items() if key not in free}
+    # Runs of before a dataset could be one of several had none.
+    train = {"mix": "", **{key: value for key, value in config["train"].items() if key not in free}}
     chosen = {f.name: to_dict(as_choice(f, config.get(f.name, f.default))) for f in choices_of(TrainConfig)}
     return {**config, **chosen, "train": train}

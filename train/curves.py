@@ -5,7 +5,7 @@ Both take a plain copy of the weights, so that training goes on in whatever way 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -17,6 +17,9 @@ from icrl.models.model import InContextModel
 from icrl.seeding import permutation
 from icrl.store import HistoryStore
 from icrl.tasks import Task, TaskFamily
+
+if TYPE_CHECKING:
+    from icrl.train.runs import Plan
 
 _SAMPLES_AT_ONCE = 32
 
@@ -49,12 +52,32 @@ def curve_tasks(store: HistoryStore, most: int) -> Mapping[str, Sequence[Task]]:
 
 
 def in_context_return(
-    model: InContextModel, family: TaskFamily, tasks: Sequence[Task], *, episodes: int, seed: int
+    model: InContextModel,
+    family: TaskFamily,
+    tasks: Sequence[Task],
+    *,
+    episodes: int,
+    seed: int,
+    group: str | None = None,
 ) -> float:
     """Mean return of the last quarter of `episodes` episodes on each task, from an empty context."""
-    agent = InContextAgent(model)
+    agent = InContextAgent(model, group=group)
     returns_SNK = rollout(family, tasks, agent, episodes=episodes, seeds=1, seed=seed).returns
     return float(returns_SNK[:, :, -max(1, episodes // 4) :].mean())
+
+
+@dataclass(frozen=True)
+class Curve:
+    """What is measured of one recording."""
+
+    name: str
+    group: str
+    family: TaskFamily | None
+    """None leaves the returns out."""
+    tasks: Mapping[str, Sequence[Task]]
+    held_out: Sampler | None
+    weight: int
+    """In the mean of the validation losses."""
 
 
 @dataclass(frozen=True)
@@ -63,22 +86,40 @@ class Curves:
 
     model: InContextModel
     """Takes the weights that are measured; in eval mode, never wrapped."""
-    family: TaskFamily | None
-    """None leaves the returns out."""
-    tasks: Mapping[str, Sequence[Task]]
-    held_out: Sampler | None
+    parts: Sequence[Curve]
     num_samples: int
     episodes: int
     seed: int
 
     def measure(self, weights: Mapping[str, Any]) -> dict[str, float]:
-        """Values of "validation_loss", "train_return" and "validation_return", as far as there is data for them."""
+        """Values of "validation_loss", "train_return" and "validation_return", as far as there is data for them.
+
+        Of several recordings each has its own, as "validation_return/dark-room"; "validation_loss" is the mean of
+        theirs, weighted as they are mixed.
+        """
         self.model.load_state_dict(weights)
-        values = {}
-        if self.held_out is not None:
-            values["validation_loss"] = validation_loss(self.model, self.held_out, self.num_samples)
-        for name, tasks in self.tasks.items() if self.family else ():
-            values[f"{name}_return"] = in_context_return(
-                self.model, self.family, tasks, episodes=self.episodes, seed=self.seed
-            )
+        values, losses = {}, []
+        for part in self.parts:
+            suffix = f"/{part.name}" if len(self.parts) > 1 else ""
+            if part.held_out is not None:
+                loss = validation_loss(self.model, part.held_out, self.num_samples)
+                losses.append((loss, part.weight))
+                values[f"validation_loss{suffix}"] = loss
+            for name, tasks in part.tasks.items() if part.family else ():
+                values[f"{name}_return{suffix}"] = in_context_return(
+                    self.model, part.family, tasks, episodes=self.episodes, seed=self.seed, group=part.group
+                )
+        if losses and len(self.parts) > 1:
+            weight = sum(weight for _, weight in losses)
+            values["validation_loss"] = sum(loss * weight for loss, weight in losses) / weight
         return values
+
+
+def curves_of(plan: "Plan", model: InContextModel) -> Curves:
+    """The measurements of a run, by a model of its config in eval mode."""
+    options = plan.config.train
+    parts = [
+        Curve(part.name, part.group, part.family, curve_tasks(part.store, options.evaluate_tasks), held_out, weight)
+        for part, held_out, weight in zip(plan.parts, plan.held_out, plan.mix.weights, strict=True)
+    ]
+    return Curves(model, parts, options.validation_windows, options.evaluate_episodes, plan.config.seed)

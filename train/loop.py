@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -15,7 +15,7 @@ from icrl.train.metrics import Meter
 from icrl.train.optim import learning_rate_at
 from icrl.transitions import Transitions
 
-Loss = Callable[[nn.Module, Transitions], tuple[Tensor, dict[str, Tensor]]]
+Loss = Callable[[nn.Module, Sequence[Transitions]], tuple[Tensor, dict[str, Tensor]]]
 
 
 def due(step: int, every: int, steps: int) -> bool:
@@ -27,7 +27,7 @@ def fit(
     accelerator: Any,
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
-    batches: Iterator[Transitions],
+    batches: Iterator[Sequence[Transitions]],
     loss_of: Loss,
     options: PretrainOptions,
     *,
@@ -48,8 +48,8 @@ def fit(
 
     Args:
         accelerator: has prepared `model` and `optimizer`, and accumulates over `options.accumulation` passes.
-        batches: the batches of this process, in order, from step `start` on.
-        loss_of: a batch's loss, and what to report of it.
+        batches: what each pass of this process reads, from step `start` on: a batch for each group of spaces.
+        loss_of: the loss of a pass, and what to report of it.
         seed: of dropout and hidden tokens: their random numbers are a function of (seed, process, step).
         meter: what was summed up since the last row before `start`.
         evaluate, report, save: what is done with the model, with a row of metrics and at a checkpoint; all processes
@@ -69,10 +69,10 @@ def fit(
             group["lr"] = rate
         torch.manual_seed(derive_seed(seed, noise, step))
         for _ in range(options.accumulation):
-            batch = next(batches)
-            tokens += int(batch.lengths.sum()) * accelerator.num_processes
+            parts = next(batches)
+            tokens += sum(int(part.lengths.sum()) for part in parts) * accelerator.num_processes
             with accelerator.accumulate(model):
-                loss, values = loss_of(model, batch.to(accelerator.device))
+                loss, values = loss_of(model, [part.to(accelerator.device) for part in parts])
                 # DeepSpeed clips, steps and clears the gradient in here, the rest is empty for it.
                 accelerator.backward(loss)
                 if accelerator.sync_gradients and (options.clip or sharded_by_deepspeed):

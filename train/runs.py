@@ -4,21 +4,18 @@ import fcntl
 import math
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import yaml
-from numpy.typing import NDArray
 
 from icrl.config import config_to_dict, first_difference, save_config
-from icrl.envs import FAMILIES, MissingExtra
-from icrl.errors import CheckpointError, DatasetError, SizeError, UntrustedCode, UsageError
+from icrl.errors import CheckpointError, SizeError, UsageError
 from icrl.files import remove, size_in_words, write_json
 from icrl.folders import (
     CHECKPOINT_FOLDER,
@@ -34,16 +31,15 @@ from icrl.models.config import InContextConfig
 from icrl.models.methods import METHODS
 from icrl.models.methods.base import Sampler
 from icrl.models.model import InContextModel
-from icrl.models.spec import Spec
-from icrl.provenance import PROVENANCE_FILE, Provenance, read_provenance, write_provenance
-from icrl.ranges import measure
-from icrl.store import HistoryStore
-from icrl.stored_family import Consent, StoredFamily, moved, stored_family
-from icrl.tasks import TaskFamily
+from icrl.provenance import PROVENANCE_FILE
+from icrl.recordings import Recording, identity, read_recordings, write_recordings
+from icrl.stored_family import Consent
 from icrl.train import checkpoints
 from icrl.train.config import PretrainOptions, TrainConfig, lasting
 from icrl.train.metrics import METRICS_FILE, MetricsLog
-from icrl.train.samples import Share, split_histories
+from icrl.train.mixing import Mix, check_passes
+from icrl.train.parts import Part, open_parts, samplers_of, specs_of
+from icrl.train.samples import Share
 
 LOCK_FILE = ".lock"
 CHECKPOINT_SIZE = 3
@@ -56,17 +52,15 @@ class Plan:
 
     config: TrainConfig
     out: Path
-    store: HistoryStore
-    family: TaskFamily | None
-    """For the in-context return curves; None where there are to be none."""
-    note: str | None
-    """What there is to be said of it: that it is left out, or that it has changed."""
-    provenance: Provenance
-    """Of the data, as the run keeps it."""
-    samples: Sampler
-    """Of the histories that are trained on."""
-    held_out: Sampler | None
-    """Of those that are not; None where there are none."""
+    parts: list[Part]
+    """The recordings that the run learns from."""
+    notes: list[str]
+    """What there is to be said of their families: that one is left out, or has changed."""
+    mix: Mix
+    samplers: list[Sampler]
+    """Of each recording, what reads the histories that are trained on."""
+    held_out: list[Sampler | None]
+    """And those that are not; None where there are none."""
     model_config: InContextConfig
     num_processes: int = field(default=1)
 
@@ -78,74 +72,36 @@ class Plan:
     @property
     def longest(self) -> int:
         """Transitions of the longest history."""
-        return int(self.store.lengths.max())
+        return max(int(part.store.lengths.max()) for part in self.parts)
+
+    @property
+    def recordings(self) -> list[Recording]:
+        """What the run keeps of its data."""
+        return [part.recording for part in self.parts]
 
     @classmethod
     def of(
-        cls, config: TrainConfig, data: Path, out: Path, num_processes: int, consent: Consent | None = None
+        cls, config: TrainConfig, data: Sequence[Path], out: Path, num_processes: int, consent: Consent | None = None
     ) -> "Plan":
-        """Reads the data and checks that it and the config go together.
+        """Reads the datasets and checks that they and the config go together.
 
         Raises:
             DatasetError, UsageError: where they do not.
         """
-        Share(config.train.batch_size, config.train.accumulation, 0, num_processes)
-        store = HistoryStore.open(data)
-        if not len(store):
-            raise DatasetError(f"{data} has no histories: generate some with `icrl generate`")
-        provenance, consent = store.provenance, consent or Consent()
+        options = config.train
+        share = Share(options.batch_size, options.accumulation, 0, num_processes)
         method = METHODS[config.method.name](config.method.options)
-        method.check(provenance)
-        stored, note = _curve_family(config, store, consent)
-        known, held_out = split_histories(len(store), config.train.validation_fraction)
+        parts, notes = open_parts(config, data, out, consent or Consent(), method)
+        names = [part.name for part in parts]
+        mix = Mix.of(options.mix, names)
+        check_passes(mix, [part.group for part in parts], names, share.per_pass, share.batch_size)
         # A run keeps the scales that it began with; one that is older than scales goes on without.
         begun = checkpoints_of(out)
-        spec = Spec(
-            provenance.observation_space,
-            provenance.action_space,
-            provenance.horizon,
-            checkpoints.scales_of(begun)["0"] if begun else measure(store, known, method.needs),
-        )
-        model_config = InContextConfig.of(config.method, config.model, {"0": spec})
-        _check_memory(config, model_config, int(store.lengths.max()), num_processes)
-
-        def samples(histories: NDArray[np.int64]) -> Sampler:
-            return method.sampler(store, histories, config.model.options.context_length, config.seed, spec.maps)
-
-        return cls(
-            config=config,
-            out=out,
-            store=store,
-            family=stored.family if stored else None,
-            note=note,
-            provenance=moved(provenance, data, out, stored, consent),
-            samples=samples(known),
-            held_out=samples(held_out) if len(held_out) else None,
-            model_config=model_config,
-            num_processes=num_processes,
-        )
-
-
-def _curve_family(
-    config: TrainConfig, store: HistoryStore, consent: Consent
-) -> tuple[StoredFamily | None, str | None]:
-    """The family whose environments the curves step; or None, and why, where its code is not trusted.
-
-    Training itself needs no family: without curves none is made but a built-in one, whose version is checked.
-    """
-    name = store.provenance.family
-    wanted = config.train.evaluate_every > 0 or consent.family is not None
-    if not wanted and not FAMILIES.is_built_in(name):
-        return None, None
-    try:
-        stored = stored_family(store.path, store.provenance, store.split, consent)
-        return stored, stored.note
-    except UntrustedCode as error:
-        return None, f"the in-context return curves are left out: {error}"
-    except MissingExtra:
-        if wanted:
-            raise
-        return None, None
+        specs = specs_of(parts, method, checkpoints.scales_of(begun) if begun else None)
+        model_config = InContextConfig.of(config.method, config.model, specs)
+        _check_memory(config, model_config, max(int(part.store.lengths.max()) for part in parts), num_processes)
+        known, held_out = samplers_of(parts, specs, method, config)
+        return cls(config, out, parts, notes, mix, known, held_out, model_config, num_processes)
 
 
 def check_space(plan: Plan) -> None:
@@ -197,18 +153,15 @@ def _check_memory(config: TrainConfig, model: InContextConfig, longest: int, num
 def describe(plan: Plan) -> str:
     """What a run would do: sizes and files."""
     options, parameters = plan.config.train, _parameters(plan)
-    samples, length = len(plan.samples), plan.samples.length
     seen = options.steps * options.batch_size
-    held = 0 if plan.held_out is None else len(plan.held_out.histories)
+    samples = sum(map(len, plan.samplers))
     size = 4 * parameters
     kept = min(options.keep_checkpoints, math.ceil(options.steps / max(options.checkpoint_every, 1)))
     lines = [
         f"model        {plan.config.method.name} on {plan.config.model.name}, {parameters:,} parameters",
-        f"data         {plan.store.path}: {plan.store.num_transitions:,} transitions of {plan.provenance.label}, "
-        f"{len(plan.samples.histories):,} histories to train on, {held:,} for the validation loss",
-        f"samples      {samples:,} of {length} transitions",
+        *(line for place in range(len(plan.parts)) for line in _data_lines(plan, place)),
         f"training     {options.steps:,} steps of {options.batch_size} samples on {plan.num_processes} "
-        f"process{'es' if plan.num_processes > 1 else ''}: {seen * length:,} tokens, {seen / samples:.2f} epochs",
+        f"process{'es' if plan.num_processes > 1 else ''}: {_tokens(plan):,} tokens, {seen / samples:.2f} epochs",
         f"files        {plan.out / CONFIG_FILE}, {PROVENANCE_FILE}, tasks.parquet, {METRICS_FILE}",
     ]
     if found := checkpoints_of(plan.out):
@@ -219,6 +172,24 @@ def describe(plan: Plan) -> str:
         )
     lines.append(f"             {plan.out / MODEL_FOLDER}: about {size_in_words(size)}")
     return "\n".join([*lines, "nothing was written (--dry-run)"])
+
+
+def _data_lines(plan: Plan, place: int) -> list[str]:
+    part, sampler, held_out = plan.parts[place], plan.samplers[place], plan.held_out[place]
+    held = 0 if held_out is None else len(held_out.histories)
+    turns = f", {plan.mix.weights[place]} of {sum(plan.mix.weights)}" if len(plan.parts) > 1 else ""
+    return [
+        f"data         {part.store.path}: {part.store.num_transitions:,} transitions of {part.provenance.label}, "
+        f"{len(sampler.histories):,} histories to train on, {held:,} for the validation loss",
+        f"samples      {len(sampler):,} of {sampler.length} transitions{turns}",
+    ]
+
+
+def _tokens(plan: Plan) -> int:
+    """Transitions that the run reads, where every sample is as long as can be."""
+    options, total = plan.config.train, sum(plan.mix.weights)
+    lengths = (weight * sampler.length for weight, sampler in zip(plan.mix.weights, plan.samplers, strict=True))
+    return options.steps * options.batch_size * sum(lengths) // total
 
 
 def check_folder(plan: Plan, resume: bool) -> State:
@@ -237,7 +208,7 @@ def check_folder(plan: Plan, resume: bool) -> State:
             f"{out} was made from another config: {difference}; give the first value again, or another --out"
         )
     if (out / PROVENANCE_FILE).is_file():
-        then, now = (provenance.identity() for provenance in (read_provenance(out), plan.provenance))
+        then, now = identity(read_recordings(out)), identity(plan.recordings)
         if difference := first_difference(then, now):
             raise UsageError(
                 f"{out} was trained on other data: {difference}; give the first --data again, or another --out"
@@ -329,7 +300,7 @@ def begin_folder(plan: Plan, stages: list[dict[str, int]]) -> None:
         step = stages[0]["steps"]
         write_json(model / TRAINING_FILE, {"step": step, "stages": [{"from": 0, "steps": step}]})
     save_config(plan.config, plan.out / CONFIG_FILE)
-    write_provenance(plan.out, plan.provenance, plan.store.split)
+    write_recordings(plan.out, plan.recordings)
 
 
 def open_log(plan: Plan) -> MetricsLog:

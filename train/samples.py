@@ -3,8 +3,10 @@
 What a method can read of some histories is numbered 0 … N-1 (`icrl.models.methods.base.Sampler`); sample g of a run is
 number `permute(g mod N)` of epoch `g // N`. The samples of a step are shared out over accumulation and processes, so
 every number of processes and of reading workers sees the same ones in a step, and a resumed run reads on where it was.
+Where a run has several recordings, `icrl.train.mixing` says first whose a sample is, and which of its own.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,17 +16,20 @@ from numpy.typing import NDArray
 from icrl.errors import UsageError
 from icrl.models.methods.base import Sampler
 from icrl.seeding import stream_keys
+from icrl.train.mixing import Mix, joined
 from icrl.train.permutation import permute
 from icrl.transitions import Transitions
 
 
-def order_of_samples(samples: NDArray[np.int64], size: int, seed: int) -> NDArray[np.int64]:
+def order_of_samples(
+    samples: NDArray[np.int64], size: int, seed: int, purpose: str = "window order"
+) -> NDArray[np.int64]:
     """The numbers of the samples `(M,)`: every epoch of `size` samples visits each number once."""
     epochs, places = np.divmod(samples, size)
     numbers = np.empty_like(places)
     for epoch in np.unique(epochs):
         here = epochs == epoch
-        numbers[here] = permute(places[here], size, seed, f"window order/{epoch}")
+        numbers[here] = permute(places[here], size, seed, f"{purpose}/{epoch}")
     return numbers
 
 
@@ -74,11 +79,21 @@ def split_histories(num_histories: int, validation_fraction: float) -> tuple[NDA
 
 
 class TrainingSamples(torch.utils.data.Dataset):
-    """Item `step · accumulation + part` is the whole batch of that forward pass of this process."""
+    """Item `step · accumulation + part` is all that a forward pass of this process reads: a batch for each group.
 
-    def __init__(self, sampler: Sampler, share: Share, seed: int) -> None:
-        self.sampler, self.share, self.seed = sampler, share, seed
+    Args:
+        samplers: of each recording; `mix` says how often each has its turn.
+    """
 
-    def __getitem__(self, item: int) -> Transitions:
-        samples = self.share.samples(*divmod(item, self.share.accumulation))
-        return self.sampler.batch(order_of_samples(samples, len(self.sampler), self.seed))
+    def __init__(self, samplers: Sequence[Sampler], share: Share, seed: int, mix: Mix | None = None) -> None:
+        self.samplers, self.share, self.seed, self.mix = samplers, share, seed, mix or Mix((1,) * len(samplers))
+
+    def __getitem__(self, item: int) -> tuple[Transitions, ...]:
+        whose, own = self.mix.deal(self.share.samples(*divmod(item, self.share.accumulation)))
+        batches: dict[str, list[Transitions]] = {}
+        for number, sampler in enumerate(self.samplers):
+            if len(samples := own[whose == number]):
+                purpose = f"window order of recording {number}" if number else "window order"
+                batch = sampler.batch(order_of_samples(samples, len(sampler), self.seed, purpose))
+                batches.setdefault(batch.group, []).append(batch)
+        return tuple(joined(of_group) for of_group in batches.values())

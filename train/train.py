@@ -39,7 +39,7 @@ from icrl.train.stops import stay_with_launch
 
 def train(
     config: str | Path | TrainConfig | None = "ad-small",
-    data: str | Path | None = None,
+    data: str | Path | Sequence[str | Path] | None = None,
     out: str | Path | None = None,
     *,
     resume: bool = False,
@@ -55,7 +55,7 @@ def train(
 
     Args:
         config: a preset's name, a YAML file or a `TrainConfig`.
-        data: a dataset made by `icrl generate`.
+        data: a dataset made by `icrl generate`, or several, of which one model learns.
         out: the run folder.
         resume: go on from the newest checkpoint; where there is none yet, begin. A run goes on to more steps where
             the config has more.
@@ -73,10 +73,11 @@ def train(
     """
     # 1. What to do.
     config = load_config(TrainConfig, config, overrides)
-    if data is None or out is None:
-        name = "data" if data is None else "out"
+    if not data or out is None:
+        name = "out" if data else "data"
         raise UsageError(f"--{name} is missing: expected {'a dataset' if name == 'data' else 'a run'} folder's path")
-    data, out = Path(data), Path(out)
+    datasets = [Path(of) for of in ([data] if isinstance(data, str | Path) else data)]
+    out = Path(out)
     started_here = not inside_a_launcher()
     launched = read_launch(launch) if launch else None
     if launched is None and started_here and (num_processes or 1) > 1:
@@ -89,7 +90,7 @@ def train(
 
     processes = count_processes(launched, num_processes) if launched and started_here else None
     consent = Consent(trust_code, family, accept_changed_family)
-    plan = Plan.of(config, data, out, processes or 1, consent)
+    plan = Plan.of(config, datasets, out, processes or 1, consent)
     context = config.model.options.context_length
     if plan.longest < context and started_here:
         print(
@@ -97,14 +98,15 @@ def train(
             f"the places after that are never trained; --model.context_length {plan.longest} leaves them out",
             file=sys.stderr,
         )
-    if plan.note and started_here:
-        print(f"icrl: {plan.note}", file=sys.stderr)
+    for note in plan.notes if started_here else ():
+        print(f"icrl: {note}", file=sys.stderr)
     state = check_folder(plan, resume)
     if state == "complete":
         print(f"{out} is complete: {out / 'model'}")
         return out
     if started_here or (os.environ.get("RANK", "0") == "0" and FAILURES not in os.environ):  # Once is enough.
-        check_store(plan.store)
+        for part in plan.parts:
+            check_store(part.store)
     check_wandb(config.train.wandb)
     check_space(plan)
     if started_here and (longer := growth(plan)):
@@ -117,7 +119,8 @@ def train(
     if launched and started_here and not launched.in_this_process:
         with tempfile.TemporaryDirectory(prefix="icrl-") as folder:
             save_config(config, Path(folder) / "config.yaml")
-            arguments = ["--config", str(Path(folder) / "config.yaml"), "--data", str(data), "--out", str(out)]
+            arguments = ["--config", str(Path(folder) / "config.yaml"), "--out", str(out)]
+            arguments += [word for of in datasets for word in ("--data", str(of))]
             arguments += ["--launch", launch, "--num-processes", str(processes), *(["--resume"] if resume else [])]
             arguments += consent.arguments()
             try:
@@ -143,10 +146,12 @@ def _train_here(plan: Any, resume: bool, launch: Launch | None, num_processes: i
     from icrl.progress import progress
     from icrl.seeding import derive_seed
     from icrl.train import checkpoints, runs, saving
-    from icrl.train.curves import Curves, curve_tasks
+    from icrl.train.curves import curves_of
     from icrl.train.loop import fit
     from icrl.train.metrics import Meter, cut_back
+    from icrl.train.mixing import mixed_loss
     from icrl.train.optim import make_optimizer
+    from icrl.train.parts import labels_of
     from icrl.train.samples import Share, TrainingSamples
     from icrl.train.stops import Vote, leave_signals_to_parent
 
@@ -162,15 +167,7 @@ def _train_here(plan: Any, resume: bool, launch: Launch | None, num_processes: i
     # 2. Model and optimiser: the same first weights in every process.
     torch.manual_seed(derive_seed(config.seed, "weights"))
     bare = InContextModel(plan.model_config)
-    curves = Curves(
-        model=InContextModel(plan.model_config).to(accelerator.device).eval(),
-        family=plan.family,
-        tasks=curve_tasks(plan.store, options.evaluate_tasks),
-        held_out=plan.held_out,
-        num_samples=options.validation_windows,
-        episodes=options.evaluate_episodes,
-        seed=config.seed,
-    )
+    curves = curves_of(plan, InContextModel(plan.model_config).to(accelerator.device).eval())
     runs.tell_deepspeed(accelerator, options, share)
     sharded = accelerator.distributed_type.name in ("DEEPSPEED", "FSDP")
     model, optimizer = accelerator.prepare(bare, make_optimizer(bare, options, sharded=sharded))
@@ -208,12 +205,14 @@ def _train_here(plan: Any, resume: bool, launch: Launch | None, num_processes: i
             state = {"meter": meter.state_dict(), "scales": plan.scales, "stages": stages}
             checkpoints.save_checkpoint(accelerator, out, step, state, options.keep_checkpoints, model, bare)
 
-        def loss_of(model, batch):
-            return bare.method.loss(model, batch)
+        labels = labels_of(plan.parts)
+
+        def loss_of(model, parts):
+            return mixed_loss(bare.method, model, parts, labels)
 
         # 5. Train. SIGTERM waits for the end of a step, and for the model once the last one is done.
         batches = torch.utils.data.DataLoader(
-            TrainingSamples(plan.samples, share, config.seed),
+            TrainingSamples(plan.samplers, share, config.seed, plan.mix),
             batch_size=None,
             sampler=range(done * options.accumulation, options.steps * options.accumulation),
             num_workers=options.workers,
@@ -251,7 +250,12 @@ def _train_here(plan: Any, resume: bool, launch: Launch | None, num_processes: i
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--data", metavar="FOLDER", help="a dataset made by `icrl generate`")
+    parser.add_argument(
+        "--data",
+        metavar="FOLDER",
+        action="append",
+        help="a dataset of `icrl generate`; once for each of several",
+    )
     parser.add_argument("--out", metavar="FOLDER", help="where the run is written")
     parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint")
     parser.add_argument("--dry-run", action="store_true", help="print what would be done, and write nothing")

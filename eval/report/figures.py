@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from icrl.abilities import Pictures
 from icrl.eval.measures import normalise
 from icrl.eval.summary import Evaluation
 from icrl.tasks import task_name
@@ -113,16 +114,14 @@ def as_png(figure: "Figure") -> bytes:
 def adaptation_figure(e: Evaluation) -> "Figure":
     """Return against episode: the model with its band, between random and optimum, beside its source learner."""
     episodes = e.returns.shape[-1]
-    unit = "pull" if e.family.horizon == 1 else "episode"
+    unit = e.family.unit
     low, high = e.resamples.interval(e.returns)
     curve = e.returns.mean(axis=(0, 1))
     lines = [Line("random actions", RANDOM, np.full(episodes, e.anchors.random.mean()), dashes=LEVEL)]
     if e.anchors.zero_action is not None:
         lines.append(Line("action zero", RANDOM, np.full(episodes, e.anchors.zero_action.mean()), dashes=LEVEL))
-    if e.bayes_optimal is not None:
-        lines.append(
-            Line(e.family.bayes_rule(episodes) or "", OPTIMUM, e.bayes_optimal, dashes=(0, (1, 1.6)), width=2.0)
-        )
+    if e.bayes is not None:
+        lines.append(Line(e.bayes.rule, OPTIMUM, e.bayes.returns, dashes=(0, (1, 1.6)), width=2.0))
     if e.source is not None:
         own = e.source.returns.mean(axis=(0, 1))[:episodes]
         lines.append(Line(f"{e.source.learner}, the source", SOURCE, own))
@@ -298,7 +297,7 @@ def heat_figure(e: Evaluation) -> "Figure":
             extent=(0.5, episodes + 0.5, num_tasks - 0.5, -0.5),
         )
         axes.set_xticks(_ticks(episodes))
-        axes.set_xlabel("pull" if e.family.horizon == 1 else "episode")
+        axes.set_xlabel(e.family.unit)
         if named:
             axes.set_yticks(np.arange(num_tasks), [task_name(e.tasks[n]) for n in order], fontsize=9)
         else:
@@ -319,20 +318,20 @@ def heat_figure(e: Evaluation) -> "Figure":
     return figure
 
 
-def picture_figures(e: Evaluation, n: int) -> list[tuple[str, "Figure"]]:
+def picture_figures(e: Evaluation, n: int, pictures: Pictures) -> list[tuple[str, "Figure"]]:
     """Task n's recorded rollout as pictures from first to last episode: (caption, figure) each."""
     history = e.rollout.histories[0, n]
     episodes = e.returns.shape[-1]
     figures = []
-    for group in e.family.episode_groups(episodes, e.config.pictures):
+    for group in pictures.groups(episodes, e.config.pictures):
         with _figure(2.4, 2.4) as figure:
             axes = figure.add_axes((0.02, 0.02, 0.96, 0.96))
             axes.spines[:].set_visible(True)
-            e.family.draw(axes, e.tasks[n], history.take_episodes(group))
+            pictures.draw(axes, e.tasks[n], history.take_episodes(group))
             # The caption says what the picture's own small print would.
             earned = axes.get_xlabel()
             axes.set_xlabel("")
-        unit = "Pull" if e.family.horizon == 1 else "Episode"
+        unit = e.family.unit.capitalize()
         span = f"{group.start + 1}" if group.stop == group.start + 1 else f"{group.start + 1}–{group.stop}"
         plural = "s" if group.stop > group.start + 1 else ""
         figures.append((f"{unit}{plural} {span}|{earned}", figure))

@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from icrl.abilities import expected_regret, pictures_of
 from icrl.config import config_to_dict
 from icrl.eval.config import EMPTY_PROMPT
 from icrl.eval.report.figures import (
@@ -123,7 +124,7 @@ def _tiles(e: Evaluation, summary: dict[str, Any]) -> str:
 
 
 def _unit(e: Evaluation) -> str:
-    return "pull" if e.family.horizon == 1 else "episode"
+    return e.family.unit
 
 
 def _without_count(words: str) -> str:
@@ -161,7 +162,7 @@ def _curve_text(e: Evaluation) -> str:
 
 
 def _knows_arms(e: Evaluation) -> bool:
-    return e.regret is not None and e.family.expected_regret(e.tasks[0], e.rollout.histories[0, 0]) is not None
+    return e.regret is not None and expected_regret(e.family, e.tasks[0], e.rollout.histories[0, 0]) is not None
 
 
 def _regret_text(e: Evaluation, summary: dict[str, Any]) -> str:
@@ -193,9 +194,12 @@ def _heat_text(e: Evaluation) -> str:
 
 
 def _pictures(e: Evaluation) -> str:
+    """A task from first to last; nothing of a family that does not draw."""
+    if (pictures := pictures_of(e.family)) is None:
+        return ""
     n = typical_task(e)
     cards = []
-    for i, (caption, figure) in enumerate(picture_figures(e, n)):
+    for i, (caption, figure) in enumerate(picture_figures(e, n, pictures)):
         when, _, earned = caption.partition("|")
         cards.append(
             f"<figure>{as_svg(figure, f'picture{i}')}<figcaption>{escape(when)}<span>{escape(earned)}</span>"
@@ -205,7 +209,7 @@ def _pictures(e: Evaluation) -> str:
         f"From the first {_unit(e)} to the last on {escape(task_name(e.tasks[n]))}: of the tasks, the one that is "
         "learned neither quickly nor slowly, the median. "
     )
-    text += e.family.picture_shows
+    text += pictures.shows
     return _section("One task, as it happened", text, f'<div class="pictures">{"".join(cards)}</div>')
 
 
@@ -333,7 +337,7 @@ def _glossary(e: Evaluation) -> str:
         words.append(("Optimum", f"{meaning}the first episode."))
     elif e.anchors.known:
         words.append(("Scripted expert", "A program that is told the task, and good at it; a better one may exist."))
-    if e.family.horizon == 1:
+    if e.family.is_bandit:
         words.append(("Pull", "One choice of an arm: an episode of one step. A trial is a row of pulls on one task."))
     return '<dl class="glossary">' + "".join(f"<dt>{escape(w)}</dt><dd>{escape(m)}</dd>" for w, m in words) + "</dl>"
 

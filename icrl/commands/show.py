@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from icrl.abilities import pictures_of
 from icrl.envs import make_family
 from icrl.envs.kit.drawing import REWARD_SO_FAR
 from icrl.envs.kit.episodes import policy_history, uniform_policy
@@ -63,7 +64,7 @@ def show(
     chosen = _spread(made.split(seed).named(split), tasks)
     if not chosen:
         raise UsageError(f"{made.name} has no {split} tasks with these options: choose another split")
-    figure = _figure(made, chosen, split, kind, episodes or (PULLS if made.horizon == 1 else 1), seed)
+    figure = _figure(made, chosen, split, kind, episodes or (PULLS if made.is_bandit else 1), seed)
     with whole_file(out) as temporary:
         cut = {"bbox_inches": "tight", "pad_inches": 0.06}  # Long captions stand beyond the figure's edge.
         figure.savefig(temporary, format=out.suffix[1:], dpi=160, facecolor="white", **cut)
@@ -114,7 +115,11 @@ def _figure(family: TaskFamily, tasks: Sequence[Task], split: str, kind: str, ep
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    unit = "pulls" if family.horizon == 1 else "episode" if episodes == 1 else "episodes"
+    if (pictures := pictures_of(family)) is None:
+        raise UsageError(
+            f"{family.name} draws nothing: give it draw(axes, task, history), one small picture of a history"
+        )
+    unit = family.unit if episodes == 1 else f"{family.unit}s"
     with rc_context({"font.family": "DejaVu Sans", "axes.titlesize": 8.5}):
         rows = -(-len(tasks) // ACROSS)
         across = -(-len(tasks) // rows)
@@ -131,13 +136,13 @@ def _figure(family: TaskFamily, tasks: Sequence[Task], split: str, kind: str, ep
             names = [f"task {task.id}" for task in tasks]  # One kind of title.
         for axes, task, name in zip(panels, tasks, names, strict=False):
             history = policy_history(family, task, _policy(family, task, kind, seed), episodes, seed, kind)
-            family.draw(axes, task, history)
+            pictures.draw(axes, task, history)
             axes.set_title(name, color="#5b6068")
         alike = [axes for axes in panels if axes.get_ylabel() == REWARD_SO_FAR]
         if alike:
             lows, highs = zip(*(axes.get_ylim() for axes in alike), strict=True)
             for axes in alike:
                 axes.set_ylim(min(lows), max(highs))
-        figure.supxlabel(family.picture_shows, fontsize=7.5, color="#5b6068", x=0.01, ha="left")
+        figure.supxlabel(pictures.shows, fontsize=7.5, color="#5b6068", x=0.01, ha="left")
         figure.canvas.draw()
     return figure

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from icrl.abilities import bayes_play
 from icrl.errors import FamilyError
 from icrl.own_code import in_one_line
 from icrl.spaces import describe_space, space_to_dict
@@ -36,9 +37,10 @@ def describe_family(name: str, options: Mapping[str, Any] | None = None) -> dict
     stated = {"random": anchors.random, "zero action": anchors.zero_action}
     if anchors.known:
         stated[f"task-known {family.best_policy}"] = anchors.optimum
-    if family.trial and (bayes := family.bayes_optimal(family.trial)) is not None:
-        rule = family.bayes_rule(family.trial)
-        described["bayes_optimal"] = {"rule": rule, "episodes": family.trial, "return": float(bayes.sum())}
+    if bayes := bayes_play(family):
+        described["bayes_optimal"] = {
+            "rule": bayes.rule, "episodes": len(bayes.returns), "return": float(bayes.returns.sum())
+        }  # fmt: skip
     for key, values in stated.items():
         if values is not None:
             error = float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0

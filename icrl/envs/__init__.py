@@ -8,11 +8,11 @@ named by its place, `path/file.py:Class` or `package.module:Class`, by an entry 
 What all families are built from is in `kit`; beside it is one room for each kind of family.
 """
 
-import inspect
 from collections.abc import Callable
 from typing import Any, Literal, get_args, get_origin
 
 from icrl.errors import FamilyError, IcrlError, UsageError, did_you_mean
+from icrl.family_options import constructor_options
 from icrl.own_code import in_one_line
 from icrl.registry import MissingExtra, PlaceRegistry
 from icrl.tasks import TaskFamily
@@ -117,7 +117,7 @@ def make_family(name: str, **options: Any) -> TaskFamily:
     factory = FAMILIES[name]
     if missing := sorted(getattr(factory, "__abstractmethods__", ())):
         raise UsageError(f"{name} does not define {', '.join(missing)}: a task family needs them")
-    known = _options(factory)
+    known = constructor_options(factory)
     for key, value in options.items():
         if key not in known:
             hint = did_you_mean(key, known)
@@ -146,19 +146,6 @@ def _made(name: str, factory: type[TaskFamily], options: dict[str, Any]) -> Task
         if isinstance(error, IcrlError) or getattr(factory, "__module__", "").startswith(f"{__name__}."):
             raise
         raise FamilyError(f"{name} cannot be made: {in_one_line(error)}") from error
-
-
-def _options(factory: type[TaskFamily]) -> dict[str, inspect.Parameter]:
-    """The constructor's keyword arguments; those of the classes above where it passes on `**options`."""
-    known: dict[str, inspect.Parameter] = {}
-    for cls in factory.__mro__ if isinstance(factory, type) else (factory,):
-        if isinstance(factory, type) and "__init__" not in vars(cls):
-            continue
-        parameters = inspect.signature(cls).parameters
-        known = {**{k: p for k, p in parameters.items() if p.kind is p.KEYWORD_ONLY}, **known}
-        if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
-            break
-    return known
 
 
 def _check_type(family: str, key: str, value: Any, annotation: Any) -> None:

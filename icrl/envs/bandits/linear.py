@@ -141,7 +141,6 @@ class LinearBandit(Bandit):
         super().__init__(num_arms=num_arms, train=train, validation=validation, test=test)
         _check_options(dimension, noise)
         self.dimension, self.noise = dimension, float(noise)
-        self.options = {"num_arms": num_arms, "dimension": dimension, "noise": self.noise, **self.num_tasks}
         self.arm_features = arm_features(num_arms, dimension)
 
     def split(self, seed: int) -> Split:
@@ -206,9 +205,6 @@ class ContextualLinearBandit(TaskFamily):
             raise UsageError(f"{self.name} with hold={list(hold)} leaves one task: its tasks differ in their reward")
         hold = [axis for axis in type(self).axes if axis not in self.axes]
         self.num_arms, self.dimension, self.noise = num_arms, dimension, float(noise)
-        self.options = {
-            "num_arms": num_arms, "dimension": dimension, "noise": self.noise, **self.num_tasks, "hold": hold,
-        }  # fmt: skip
         self.held_features = arm_features(num_arms, dimension) if hold else None
         self.observation_space = gym.spaces.Box(-np.inf, np.inf, (num_arms * dimension,), np.float32)
         self.action_space = gym.spaces.Discrete(num_arms)

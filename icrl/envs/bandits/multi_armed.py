@@ -65,7 +65,6 @@ class Bandit(TaskFamily):
     def __init__(self, *, num_arms: int, train: int, validation: int, test: int) -> None:
         check_count("num_arms", num_arms, at_least=2)
         self.num_tasks = split_sizes(train, validation, test)
-        self.options = {"num_arms": num_arms, **self.num_tasks}
         self.num_arms = num_arms
         self.observation_space = gym.spaces.Discrete(1)
         self.action_space = gym.spaces.Discrete(num_arms)
@@ -122,10 +121,6 @@ class Bandit(TaskFamily):
         order_NK = streams.uniform_block(self.num_arms).T.argsort(axis=1)
         return streams, np.take_along_axis(np.repeat(self.means(tasks), each, axis=0), order_NK, axis=1)
 
-    def bayes_rule(self, episodes: int) -> str | None:
-        """What `bayes_optimal` gives for that many pulls, in words: only one of them is the optimum itself."""
-        return None
-
     def episode_groups(self, num_episodes: int, pictures: int = 6) -> list[slice]:
         return pull_blocks(num_episodes, pictures)
 
@@ -165,7 +160,7 @@ class BernoulliBandit(Bandit):
         favoured: Literal["none", "odd"] = "none",
     ) -> None:
         super().__init__(num_arms=num_arms, train=train, validation=validation, test=test)
-        self.options["favoured"] = self.favoured = favoured
+        self.favoured = favoured
         self.ood_sets = {"close": "every p from 0.4 to 0.6", "rare": "every p from 0 to 0.2"}
         if favoured == "none":
             self.ood_sets["odd-arms"] = "the odd arms' p from 0.5 to 1, the even ones' from 0 to 0.5"
@@ -225,7 +220,6 @@ class AdversarialBandit(BernoulliBandit):
 
     def __init__(self, *, num_arms: int = 10, train: int = 10_000, validation: int = 100, test: int = 1_000) -> None:
         super().__init__(num_arms=num_arms, train=train, validation=validation, test=test, favoured="odd")
-        del self.options["favoured"]
 
 
 class GaussianBandit(Bandit):
@@ -258,7 +252,7 @@ class GaussianBandit(Bandit):
         super().__init__(num_arms=num_arms, train=train, validation=validation, test=test)
         if not 0 <= noise < np.inf:
             raise UsageError(f"noise={noise} is no standard deviation: expected a number from 0")
-        self.options["noise"] = self.noise = float(noise)
+        self.noise = float(noise)
 
     def make(self, tasks: Sequence[Task], seed: int, index: Sequence[int] | None = None) -> "BanditEnv":
         return BanditEnv(self, self.means(tasks), seed, index)

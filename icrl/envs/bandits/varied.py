@@ -57,8 +57,6 @@ class HeadlessBandit(Bandit):
                 "min_arms ≤ max_arms ≤ largest"
             )
         super().__init__(num_arms=largest, train=train, validation=validation, test=test)
-        del self.options["num_arms"]
-        self.options = {"min_arms": min_arms, "max_arms": max_arms, "largest": largest, **self.options}
         self.min_arms, self.max_arms = min_arms, max_arms
         self.observation_space = gym.spaces.Discrete(largest + 1)
         self.ood_sets = {

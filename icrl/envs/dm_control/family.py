@@ -51,7 +51,6 @@ class DmcFamily(GymnasiumFamily):
         check_count("horizon", horizon, at_least=1)
         self.horizon = horizon
         super().__init__(train=train, validation=validation, test=test, hold=hold, hole=hole)
-        self.options = {"horizon": horizon, **self.options}
 
     def make_env(self) -> SuiteEnv:
         defaults = {name: parameter.default for name, parameter in self.parameters.items()}

@@ -82,15 +82,7 @@ class DarkRoom(TaskFamily):
         check_count("size", size, at_least=2)
         check_count("horizon", horizon, at_least=1)
         check_count("largest", largest, at_least=size)
-        self.options = {
-            "size": size,
-            "horizon": horizon,
-            "start": start,
-            "reward": reward,
-            "validation": validation,
-            "test": test,
-            "largest": largest,
-        }
+        self.options["largest"] = largest
         self.size, self.largest, self.horizon, self.reward, self.start = size, largest, horizon, reward, start
         self.observation_space = gym.spaces.MultiDiscrete([largest, largest])
         self.action_space = gym.spaces.Discrete(NUM_ACTIONS)
@@ -257,7 +249,6 @@ class DarkRoomDptPermuted(DarkRoom):
 
     def __init__(self, *, size: int = 10, horizon: int = 100, validation: int = 10, test: int = 20) -> None:
         super().__init__(size=size, horizon=horizon, start="corner", validation=0, test=1)
-        self.options = {"size": size, "horizon": horizon, "validation": validation, "test": test}
         self._count(len(WIRINGS), validation, test)
 
     def _task(self, number: int) -> Task:

@@ -6,7 +6,7 @@ Suffixes: N lanes, S cells, M = 125 macros, K actions of a set, P = 3 moves of a
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import gymnasium as gym
 import numpy as np
@@ -113,11 +113,7 @@ class DarkRoomMacro(TaskFamily):
                 "actions of training"
             )
         self.axes = varying_axes(self.name, type(self).axes, hold)
-        self.options: dict[str, Any] = {
-            "size": size, "horizon": horizon, "num_actions": num_actions, "largest": largest,
-            **self.num_tasks,
-            "hold": [axis for axis in type(self).axes if axis not in self.axes],
-        }  # fmt: skip
+        self.options["largest"] = largest
         self.size, self.horizon, self.num_actions, self.largest = size, horizon, num_actions, largest
         self.start_cell = (size // 2) * size + size // 2
         self._check_goals()
@@ -146,7 +142,7 @@ class DarkRoomMacro(TaskFamily):
         most = {split: len(goals) for split, goals in self._goals(0).items()}
         if any(count > most[split] for split, count in self.num_tasks.items()):
             raise UsageError(
-                f"{self.name} with hold={self.options['hold']} has a task for each goal: expected at most "
+                f"{self.name} with only {', '.join(self.axes)} to vary has a task for each goal: expected at most "
                 + ", ".join(f"{split}={most[split]}" for split in self.num_tasks)
             )
 

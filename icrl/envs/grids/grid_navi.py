@@ -55,9 +55,7 @@ class GridNavi(TaskFamily):
         check_count("validation", validation, at_least=0)
         check_count("test", test, at_least=1)
         check_count("largest", largest, at_least=size)
-        self.options = {
-            "size": size, "horizon": horizon, "validation": validation, "test": test, "largest": largest,
-        }  # fmt: skip
+        self.options["largest"] = largest
         self.size, self.horizon, self.largest = size, horizon, largest
         self.goals = far_goals(size, (0, 0))
         if validation + test >= len(self.goals):

@@ -87,15 +87,6 @@ class KeyToDoor(TaskFamily):
                 f"train={train}, validation={validation} and test={test} add up to more than "
                 f"the {size**4} tasks of a {size}×{size} room: lower them"
             )
-        self.options = {
-            "size": size,
-            "horizon": horizon,
-            "ends_at_door": ends_at_door,
-            "start_on_key": start_on_key,
-            "has_key_bit": has_key_bit,
-            **self.num_tasks,
-            "hold": [axis for axis in type(self).axes if axis not in self.axes],
-        }
         self.size, self.horizon = size, horizon
         self.ends_at_door, self.start_on_key, self.has_key_bit = ends_at_door, start_on_key, has_key_bit
         self.start_cell = None if "start" in self.axes else (size // 2) * size + size // 2

@@ -97,11 +97,6 @@ class Maze(TaskFamily):
         check_count("horizon", horizon, at_least=1)
         self.num_tasks = split_sizes(train, validation, test)
         self.axes = varying_axes(self.name, type(self).axes, hold)
-        self.options: dict[str, Any] = {
-            "size": size, "view": view, "show_goal": show_goal, "horizon": horizon, "reward": reward,
-            **self.num_tasks,
-            "hold": [axis for axis in type(self).axes if axis not in self.axes],
-        }  # fmt: skip
         self.size, self.view, self.show_goal, self.horizon, self.reward = size, view, show_goal, horizon, reward
         if "dynamics" not in self.axes:
             possible = len(self._places_in_one())
@@ -151,7 +146,7 @@ class Maze(TaskFamily):
             left = np.array(again)
         raise UsageError(
             f"{self.name} finds only {len(of_number)} of {len(numbers)} different mazes of size {size} with "
-            f"hold={self.options['hold']} and horizon={self.horizon}: make them larger, or ask for fewer tasks"
+            f"horizon={self.horizon} and only {', '.join(self.axes)} to vary: make them larger, or ask for fewer tasks"
         )
 
     def _near(self, free_NSS: NDArray, goal_N2: NDArray, start_N2: NDArray) -> NDArray[np.bool_]:

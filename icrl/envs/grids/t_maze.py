@@ -65,7 +65,7 @@ class PassiveTMaze(TaskFamily):
                 f"validation={validation} and test={test} leave none of the {2**cues} tasks to train on: lower them, "
                 "or raise cues"
             )
-        self.options = {"length": length, "cues": cues, "validation": validation, "test": test, "longest": longest}
+        self.options["longest"] = longest
         self.length, self.cues, self.horizon = length, cues, longest + 1
         self.num_tasks = {"train": 2**cues - validation - test, "validation": validation, "test": test}
         self.observation_space = gym.spaces.Discrete(cues + 4)

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from math import prod
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,16 +57,13 @@ class ParametricFamily(TaskFamily):
             raise UsageError(f"{self.name} has axes = {self.axes!r}: expected a tuple of {', '.join(AXES)}")
         if not 0 <= hole <= 0.9:
             raise UsageError(f"hole={hole}: expected a share of the tasks, from 0 to 0.9")
+        self._hole = float(hole)
         own = {parameter.axis for parameter in self.parameters.values()}
         every = type(self).axes or tuple(axis for axis in AXES if axis in own)
         self.axes = varying_axes(self.name, every, hold)
         self.varied = tuple(name for name, parameter in self.parameters.items() if parameter.axis in self.axes)
         if not self.varied:
             raise UsageError(f"{self.name} with hold={list(hold)} leaves one task: its tasks differ in {sorted(own)}")
-        hold = [axis for axis in every if axis not in self.axes]
-        self.options: dict[str, Any] = {
-            **self.num_tasks, "hold": hold, "hole": float(hole),
-        }  # fmt: skip
         self.ood_sets = {}
         if any(self.parameters[name].beyond for name in self.varied):
             self.ood_sets["extrapolation"] = "; ".join(
@@ -79,7 +75,7 @@ class ParametricFamily(TaskFamily):
         self._check_sizes()
 
     def _check_hole(self) -> None:
-        hole = self.options["hole"]
+        hole = self._hole
         for name in self.varied:
             parameter = self.parameters[name]
             if parameter.choices is not None:
@@ -117,7 +113,7 @@ class ParametricFamily(TaskFamily):
     @property
     def _hole_width(self) -> float:
         """The side of a box in the middle of the unit cube that has the hole's share of its volume."""
-        return self.options["hole"] ** (1 / len(self.varied))
+        return self._hole ** (1 / len(self.varied))
 
     def _discrete(self, where: str) -> dict[str, Parameter]:
         """The varied parameters that are discrete, with the values of the range or of the extrapolation."""
@@ -130,7 +126,7 @@ class ParametricFamily(TaskFamily):
         if len(discrete) < len(self.varied):
             return None
         every = prod(parameter.count for parameter in discrete.values())
-        if where == "extrapolation" or not self.options["hole"]:
+        if where == "extrapolation" or not self._hole:
             return every
         middles = (parameter.middle(self._hole_width) for parameter in discrete.values())
         hole = prod(end - first for first, end in middles)
@@ -190,7 +186,7 @@ class ParametricFamily(TaskFamily):
     def _misdrawn(self, share: dict[str, NDArray[np.float64]], where: str, finite: bool) -> NDArray[np.int64]:
         """Tasks to draw again: in the hole, or, of finitely many, as one of a smaller number is already."""
         wrong = np.zeros(len(next(iter(share.values()))), bool)
-        if where == "range" and self.options["hole"]:
+        if where == "range" and self._hole:
             wrong |= self._in_hole(share)
         if finite:
             _, first = np.unique(np.stack(list(share.values()), axis=1), axis=0, return_index=True)
@@ -216,7 +212,7 @@ class ParametricFamily(TaskFamily):
             chance *= parameter.share(index[name] + 1) - parameter.share(index[name])
         u = Streams(stream_keys(seed, f"{self.name} combination {where}", every)).uniform()
         order = np.argsort(-np.log1p(-u) / chance, kind="stable")
-        if self.options["hole"] and where != "extrapolation":
+        if self._hole and where != "extrapolation":
             order = order[self._in_hole(share)[order] == (where == "hole")]
         return {name: u[order[:count]] for name, u in share.items()}
 

@@ -115,7 +115,7 @@ class MujocoFamily(GymnasiumFamily):
         hold = options.get("hold", ())
         self._noise = {"reset_noise_scale": 0.0} if "start" in ([hold] if isinstance(hold, str) else hold) else {}
         super().__init__(train=train, validation=validation, test=test, **options)
-        self.options["horizon"] = self.horizon = horizon
+        self.horizon = horizon
         # v5 says float64; what it shows is kept as float32.
         low, high = self.observation_space.low, self.observation_space.high
         self.observation_space = gym.spaces.Box(low.astype(np.float32), high.astype(np.float32))

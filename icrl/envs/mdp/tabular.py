@@ -86,12 +86,7 @@ class TabularMdp(TaskFamily):
         self.num_tasks = split_sizes(train, validation, test)
         if not 0 < noise < np.inf:
             raise UsageError(f"noise={noise}: expected a standard deviation above 0")
-        every = type(self).axes
-        self.axes = varying_axes(self.name, every, hold)
-        self.options = {
-            "states": states, "actions": actions, "horizon": horizon, "noise": float(noise),
-            **self.num_tasks, "hold": [axis for axis in every if axis not in self.axes],
-        }  # fmt: skip
+        self.axes = varying_axes(self.name, type(self).axes, hold)
         self.states, self.actions, self.horizon, self.noise = states, actions, horizon, float(noise)
         self.observation_space = gym.spaces.Discrete(states)
         self.action_space = gym.spaces.Discrete(actions)

@@ -84,7 +84,6 @@ class MetaWorldFamily(TaskFamily):
                 f"{self.name} cannot hold {axis!r}: the benchmark fixes its tasks; metaworld-ml1 varies the goals of "
                 "one environment"
             )
-        self.options: dict[str, Any] = {"horizon": horizon, "validation": validation, "test": test, "hold": []}
         self._set_up(horizon, validation, test)
 
     def _set_up(self, horizon: int, validation: int, test: int) -> None:
@@ -212,7 +211,6 @@ class MetaWorldMl1(MetaWorldFamily):
             )
         self.env = env
         self.new_environments = tuple(name for name in NEW_ENVIRONMENTS if name != env)
-        self.options = {"env": env, "horizon": horizon, "validation": validation, "test": test}
         self._set_up(horizon, validation, test)
 
     @property

@@ -40,7 +40,6 @@ class MiniGridById(MiniGridFamily):
             if str(spec.entry_point).rpartition(":")[2] not in known:
                 raise UsageError(f"{self.name}: {name} is not one of those understood: {', '.join(known)}")
         super().__init__({"env": env}, {"env": larger}, **options)
-        self.options = {"env": env, "larger": larger, **self.options}
 
     def build(self, shape: Mapping[str, Any]) -> MiniGridEnv:
         return gym.make(shape["env"], disable_env_checker=True).unwrapped
@@ -53,7 +52,6 @@ class _Sized(MiniGridFamily):
         check_count("size", size, at_least=at_least)
         check_count("larger", larger, at_least=size + 1)
         super().__init__({"size": size}, {"size": larger}, **options)
-        self.options = {"size": size, "larger": larger, **self.options}
 
 
 class MiniGridEmptyRandom(_Sized):
@@ -181,7 +179,6 @@ class MiniGridMultiRoom(MiniGridFamily):
         check_count("size", size, at_least=4)
         check_count("larger", larger, at_least=rooms + 1)
         super().__init__({"rooms": rooms, "size": size}, {"rooms": larger, "size": size}, **options)
-        self.options = {"rooms": rooms, "size": size, "larger": larger, **self.options}
 
     def build(self, shape: Mapping[str, Any]) -> MiniGridEnv:
         return MultiRoomEnv(shape["rooms"], shape["rooms"], maxRoomSize=shape["size"])
@@ -204,7 +201,6 @@ class MiniGridKeyCorridor(MiniGridFamily):
         check_count("size", size, at_least=3)
         check_count("larger", larger, at_least=size + 1)
         super().__init__({"rows": rows, "size": size}, {"rows": rows, "size": larger}, **options)
-        self.options = {"rows": rows, "size": size, "larger": larger, **self.options}
 
     def build(self, shape: Mapping[str, Any]) -> MiniGridEnv:
         return KeyCorridorEnv(num_rows=shape["rows"], room_size=shape["size"])
@@ -240,7 +236,6 @@ class MiniGridLavaCrossing(MiniGridFamily):
             raise UsageError(f"size={size} and larger={larger}: expected odd numbers")
         shape = {"size": size, "crossings": crossings, "obstacle": obstacle}
         super().__init__(shape, {**shape, "size": larger}, **options)
-        self.options = {**shape, "larger": larger, **self.options}
 
     def build(self, shape: Mapping[str, Any]) -> MiniGridEnv:
         return CrossingEnv(shape["size"], shape["crossings"], obstacle_type=shape["obstacle"])

@@ -85,17 +85,12 @@ class MiniGridFamily(TaskFamily):
         hold = [axis for axis in every if axis not in self.axes]
         if set(hold) & set(self.fixed_axes):
             raise UsageError(f"{self.name} cannot hold {hold}: a layout is drawn as a whole; only start can be held")
-        self.shape, self.larger = shape, larger
+        self.shape, self.larger, self._one_start = shape, larger, "start" in hold
         self._rooms: dict[tuple, MiniGridEnv] = {}
         self._layouts: dict[tuple, Layout] = {}
         self._plans: dict[tuple, Plan] = {}
         self._splits: dict[int, Split] = {}
-        self.horizon = horizon or self._room(shape).max_steps
-        self.options: dict[str, Any] = {
-            "horizon": self.horizon, **self.num_tasks,
-        }  # fmt: skip
-        if every != ("start",):
-            self.options["hold"] = hold
+        self.options["horizon"] = self.horizon = horizon or self._room(shape).max_steps
         self.observation_space = OBSERVATION_SPACE
         self.action_space = gym.spaces.Discrete(len(Actions))
         differs = [name for name in shape if shape[name] != larger[name]]
@@ -146,7 +141,7 @@ class MiniGridFamily(TaskFamily):
         key = (seed, *shape.items())
         if key not in self._layouts:
             layout = read_layout(self._room(shape), seed)
-            self._layouts[key] = layout.from_default_start() if "start" in self.options.get("hold", ()) else layout
+            self._layouts[key] = layout.from_default_start() if self._one_start else layout
         return self._layouts[key]
 
     def layout(self, task: Task) -> Layout:

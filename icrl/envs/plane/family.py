@@ -71,7 +71,6 @@ class PointFamily(ParametricFamily):
         self.parameters = parameters
         super().__init__(**options)
         self._own_axes(start)
-        self.options |= {"horizon": horizon, "start": start, "wind": float(wind)}
         self.horizon = horizon
         self.starts_anew = start == "episode" and "start" in self.axes
         self.ood_sets = {**self._own_ood_sets(), **{k: v for k, v in self.ood_sets.items() if k == "hole"}}

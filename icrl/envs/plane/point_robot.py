@@ -70,7 +70,6 @@ class PointRobotSparse(HalfCircleGoals):
         super().__init__(
             horizon=horizon, start=start, wind=wind, train=train, validation=validation, test=test, **options
         )
-        self.options |= {"radius": float(radius), "reward": reward}
         self.radius = float(radius) if reward == "sparse" else None
 
 
@@ -97,7 +96,6 @@ class Navigation2d(SquareGoals):
         **options: Any,
     ) -> None:
         super().__init__(horizon=horizon, start=start, wind=wind, **options)
-        self.options["ends_at_goal"] = ends_at_goal
         self.within = 0.01 if ends_at_goal else None
 
 

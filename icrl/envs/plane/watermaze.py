@@ -88,10 +88,6 @@ class Watermaze(ParametricFamily):
         super().__init__(train=train, **options)
         varied = {self.parameters[name].axis for name in self.varied} | ({"start"} if start == "rim" else set())
         self.axes = tuple(axis for axis in AXES if axis in self.axes and axis in varied)
-        self.options |= {
-            "horizon": horizon, "platform": float(platform), "reward": reward, "observation": observation,
-            "start": start, "turn_cues": float(turn_cues),
-        }  # fmt: skip
         self.horizon, self.platform, self.reward = horizon, float(platform), reward
         self.sees_cues, self.from_rim = observation == "cues", "start" in self.axes
         self._add_ood_sets()

@@ -89,10 +89,6 @@ class XLandTrivial(TaskFamily):
         every = type(self).axes
         self.axes = varying_axes(self.name, every, hold)
         held = [axis for axis in every if axis not in self.axes]
-        self.options: dict[str, Any] = {
-            "rooms": rooms, "size": size, "horizon": horizon, **self.num_tasks,
-            "hold": held, "benchmark_file": benchmark_file,
-        }  # fmt: skip
         self.rooms, self.size, self.horizon = rooms, size, horizon
         self.observation_space = gym.spaces.MultiDiscrete([NUM_TILES, NUM_COLOURS] * VIEW**2)
         self.action_space = gym.spaces.Discrete(NUM_ACTIONS)

@@ -10,6 +10,7 @@ from functools import partial
 import numpy as np
 from gymnasium.vector import AutoresetMode
 
+from icrl.abilities import pictures_of
 from icrl.checks import Failure, expect
 from icrl.envs import make_family
 from icrl.envs.kit.conformance.subject import Subject, same
@@ -252,7 +253,7 @@ def anchors(subject: Subject) -> None:
     if found.zero_action is not None:
         checks.append(("zero_action", found.zero_action, partial(ZeroAction, family)))
     steps = len(checks) * family.horizon
-    episodes = max(2, subject.affordable(20_000, steps) // count) if family.horizon > 1 else 200
+    episodes = max(2, subject.affordable(20_000, steps) // count) if not family.is_bandit else 200
     largest = max(1e-9, *(np.abs(stated).max() for _, stated, _ in checks))
     for name, stated, policy in checks:
         earned = measured_returns(family, tasks, policy, episodes)
@@ -272,17 +273,19 @@ def anchors(subject: Subject) -> None:
 
 
 def drawing(subject: Subject) -> None:
-    """draw makes a picture of every group of episodes"""
+    """draw makes a picture of every group of episodes, where the family draws"""
     from matplotlib.figure import Figure
 
     family, task = subject.family, subject.tasks[0]
-    episodes = 12 if family.horizon == 1 else 3
+    if (pictures := pictures_of(family)) is None:
+        return
+    episodes = 12 if family.is_bandit else 3
     history = policy_history(family, task, uniform_policy(family, [task], 0), episodes, 0, "random")
-    groups = family.episode_groups(episodes, pictures=2)
+    groups = pictures.groups(episodes, pictures=2)
     expect(groups and groups[-1].stop == episodes, "episode_groups does not reach the last episode")
     figure = Figure()
     for axes_, group in zip(figure.subplots(1, len(groups), squeeze=False)[0], groups, strict=True):
-        family.draw(axes_, task, history.take_episodes(group))
+        pictures.draw(axes_, task, history.take_episodes(group))
         expect(axes_.has_data(), "draw leaves the axes empty")
     figure.canvas.draw()
 
