@@ -7,7 +7,7 @@ against the dataclass's types, and an unknown key names its nearest neighbour.
 import json
 import re
 from argparse import SUPPRESS, ArgumentError, Namespace
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, fields, is_dataclass
 from importlib import resources
 from pathlib import Path
@@ -45,8 +45,18 @@ def load_config(
         UsageError: for an unknown preset or key, or a value of the wrong type.
     """
     values = config_to_dict(source) if is_dataclass(source) else _read_source(config_class, source)
-    tokens = [_token(key, value) for key, value in (overrides or {}).items()]
+    tokens = [_token(key, value) for key, value in _dotted(config_class, overrides or {})]
     return _parse(config_class, values, str(source), tokens, "icrl", "", None)[1]
+
+
+def _dotted(config_class: type, overrides: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The overrides, with a choice that is given as a mapping taken apart: its name, and each option."""
+    choices = {f.name for f in choices_of(config_class)}
+    for key, value in overrides.items():
+        if key in choices and isinstance(value, Mapping):
+            yield from ((key if option == "name" else f"{key}.{option}", of) for option, of in value.items())
+        else:
+            yield key, value
 
 
 def parse_command(

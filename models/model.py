@@ -72,6 +72,16 @@ class InContextModel(PreTrainedModel):
         backbone = self.backbone
         return backbone.window_start(t * backbone.tokens_per_decision) // backbone.tokens_per_decision
 
+    @classmethod
+    def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
+        """As transformers has it; weights are found by the names of earlier releases too, which it takes random ones
+        for otherwise."""
+        return super().from_pretrained(*args, **{"key_mapping": EARLIER_NAMES, **kwargs})
+
+    def save_pretrained(self, *args: Any, **kwargs: Any) -> None:
+        """As transformers has it; weights have this release's names, wherever they were loaded from."""
+        super().save_pretrained(*args, **{"save_original_format": False, **kwargs})
+
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         return self.net(*args, **kwargs)
 

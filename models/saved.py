@@ -16,7 +16,7 @@ from icrl.folders import STATE_FILE, TRAINING_FILE, WEIGHTS_FILE
 from icrl.models.backbones import BACKBONES
 from icrl.models.config import InContextConfig
 from icrl.models.methods import METHODS
-from icrl.models.model import EARLIER_NAMES, InContextModel, current_name
+from icrl.models.model import InContextModel, current_name
 from icrl.provenance import PROVENANCE_FILE, TASKS_FILE
 from icrl.schema import Fault, anything, map_of, read_json
 from icrl.stored_family import TRUST, Consent
@@ -42,9 +42,7 @@ def read_model(folder: Path, trust_code: bool = False) -> InContextModel:
         _check_trust(folder, config, trust_code)
         with quiet():
             _check_shapes(InContextConfig.from_pretrained(folder, local_files_only=True), folder / WEIGHTS_FILE)
-            model = InContextModel.from_pretrained(
-                folder, local_files_only=True, use_safetensors=True, key_mapping=EARLIER_NAMES
-            )
+            model = InContextModel.from_pretrained(folder, local_files_only=True, use_safetensors=True)
         _check_finite(model)
     except UntrustedCode:
         raise

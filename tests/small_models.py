@@ -85,7 +85,7 @@ def rows(batch: Transitions, index) -> Transitions:
 
 
 def cut(batch: Transitions, starts: int | list[int], length: int) -> Transitions:
-    """`length` transitions of every lane from its start on, with the one before them; beyond the end the last stays."""
+    """`length` transitions of every lane from its start on, and the one before; beyond the end the last stays."""
     lanes, total = batch.shape
     starts_B = torch.as_tensor(starts).expand(lanes)
     lane_B1, places_BT = torch.arange(lanes)[:, None], (starts_B[:, None] + torch.arange(length)).clamp(max=total - 1)

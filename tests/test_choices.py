@@ -227,3 +227,10 @@ def test_a_config_of_an_earlier_release_is_the_same_config(file):
     assert first_difference(lasting(flat), other) == "method.token_mask was 0.2, now 0.3"
     dt = lasting(config_to_dict(load_config(TrainConfig, config, {"method": "dt"})))
     assert first_difference(lasting(flat), dt) == "method.name was 'ad', now 'dt'"
+
+
+def test_a_program_chooses_by_a_mapping():
+    """Kills: method={"name": …} in Python, taken for an unknown method that has JSON for a name."""
+    config = load_config(TrainConfig, None, {"method": {"name": "dt", "tokens": "one"}, "model": {"width": 32}})
+    assert (config.method.name, config.method.options.tokens) == ("dt", "one")
+    assert (config.model.name, config.model.options.width) == ("transformer", 32)

@@ -68,7 +68,7 @@ def test_initial_weights_have_the_stated_spread():
 
 def test_config_json_states_every_field(folder):
     """Kills: a default left out of the file, which changes a saved model when the default changes."""
-    path, model = folder
+    path, _ = folder
     saved = json.loads((path / "config.json").read_text())
     options = {"n_layer": 2, "n_head": 2, "width": 16, "context_length": 12, "context_keep": 0.5}
     assert saved["backbone"] == {"name": "transformer", **vars(ModelOptions()), **options}

@@ -276,7 +276,8 @@ def test_it_learns_to_repeat_what_was_rewarded():
         yes, zeros = torch.ones((number, T), dtype=torch.bool), torch.zeros((number, T), dtype=torch.long)
         return replace(
             random_transitions(number, T), observations=zeros[..., None].expand(number, T, 2), actions=actions,
-            rewards=(actions == best).float(), terminated=yes, truncated=~yes, steps=zeros, before=nothing_before(number),
+            rewards=(actions == best).float(), terminated=yes, truncated=~yes, steps=zeros,
+            before=nothing_before(number),
         )  # fmt: skip
 
     for _ in range(150):

@@ -115,7 +115,7 @@ def test_an_unfinished_history_has_both():
 
 @pytest.mark.parametrize("which", ["tiny_store", "ends"])
 def test_an_extra_of_a_window_is_that_of_the_whole_history(which, request):
-    """Kills: a return that stops at the window's end, or at its start; finals counted from the window's first episode."""
+    """Kills: a return that stops at the window's end, or at its start; finals counted from the window's start."""
     store = request.getfixturevalue(which)
     for history, start, length in random_windows(store, 150):
         whole = store.history(history)

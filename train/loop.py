@@ -40,6 +40,7 @@ def fit(
     stops: Callable[[int], bool],
     advance: Callable[..., None],
     after_step: Callable[[int], None] = lambda step: None,
+    tokens_each: int = 1,
 ) -> int:
     """Trains `model` from step `start` to `options.steps`; every process calls it.
 
@@ -57,6 +58,7 @@ def fit(
         stops: whether to stop after so many steps; the same in all processes.
         advance: of `icrl.progress`.
         after_step: of the method, after each optimiser step.
+        tokens_each: how many a transition takes, for the speed that is reported.
     """
     model.train()
     sharded_by_deepspeed = accelerator.distributed_type.name == "DEEPSPEED"
@@ -70,7 +72,7 @@ def fit(
         torch.manual_seed(derive_seed(seed, noise, step))
         for _ in range(options.accumulation):
             parts = next(batches)
-            tokens += sum(int(part.lengths.sum()) for part in parts) * accelerator.num_processes
+            tokens += sum(int(part.lengths.sum()) for part in parts) * tokens_each * accelerator.num_processes
             with accelerator.accumulate(model):
                 loss, values = loss_of(model, [part.to(accelerator.device) for part in parts])
                 # DeepSpeed clips, steps and clears the gradient in here, the rest is empty for it.

@@ -161,7 +161,7 @@ def describe(plan: Plan) -> str:
         f"model        {plan.config.method.name} on {plan.config.model.name}, {parameters:,} parameters",
         *(line for place in range(len(plan.parts)) for line in _data_lines(plan, place)),
         f"training     {options.steps:,} steps of {options.batch_size} samples on {plan.num_processes} "
-        f"process{'es' if plan.num_processes > 1 else ''}: {_tokens(plan):,} tokens, {seen / samples:.2f} epochs",
+        f"process{'es' if plan.num_processes > 1 else ''}: {_transitions(plan):,} transitions, {seen / samples:.2f} epochs",
         f"files        {plan.out / CONFIG_FILE}, {PROVENANCE_FILE}, tasks.parquet, {METRICS_FILE}",
     ]
     if found := checkpoints_of(plan.out):
@@ -185,7 +185,7 @@ def _data_lines(plan: Plan, place: int) -> list[str]:
     ]
 
 
-def _tokens(plan: Plan) -> int:
+def _transitions(plan: Plan) -> int:
     """Transitions that the run reads, where every sample is as long as can be."""
     options, total = plan.config.train, sum(plan.mix.weights)
     lengths = (weight * sampler.length for weight, sampler in zip(plan.mix.weights, plan.samplers, strict=True))

@@ -236,6 +236,7 @@ def _train_here(plan: Any, resume: bool, launch: Launch | None, num_processes: i
                 stops=Vote(accelerator, done),
                 advance=advance,
                 after_step=lambda step: bare.method.after_step(bare.net, step),
+                tokens_each=bare.method.tokens_per_decision,
             )
             if last < options.steps:
                 told = f"stopped by SIGTERM at step {last:,}, checkpoint written; go on with --resume"
