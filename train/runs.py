@@ -161,7 +161,8 @@ def describe(plan: Plan) -> str:
         f"model        {plan.config.method.name} on {plan.config.model.name}, {parameters:,} parameters",
         *(line for place in range(len(plan.parts)) for line in _data_lines(plan, place)),
         f"training     {options.steps:,} steps of {options.batch_size} samples on {plan.num_processes} "
-        f"process{'es' if plan.num_processes > 1 else ''}: {_transitions(plan):,} transitions, {seen / samples:.2f} epochs",
+        f"process{'es' if plan.num_processes > 1 else ''}: {_transitions(plan):,} transitions, "
+        f"{seen / samples:.2f} epochs",
         f"files        {plan.out / CONFIG_FILE}, {PROVENANCE_FILE}, tasks.parquet, {METRICS_FILE}",
     ]
     if found := checkpoints_of(plan.out):
