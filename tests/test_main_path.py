@@ -19,4 +19,4 @@ def test_the_main_path(tmp_path, capsys):
     assert cli.main(["evaluate", str(run), "--episodes", "10", "--seeds", "1", "--bootstrap", "100"]) == 0
     assert "frozen model" in capsys.readouterr().out
     assert json.loads((run / "eval" / "summary.json").read_text())["tasks"] == 4
-    assert json.loads((run / "model" / "config.json").read_text())["n_layer"] == 1
+    assert json.loads((run / "model" / "config.json").read_text())["backbone"]["n_layer"] == 1

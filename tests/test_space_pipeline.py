@@ -29,7 +29,9 @@ SPACES = {
     "image": (S.Box(0, 255, (5, 5, 3), np.uint8), S.Discrete(2)),
     "frames": (S.Box(0, 255, (2, 12, 9), np.uint8), S.Discrete(2)),
     "dict": (
-        S.Dict({"at": S.Box(-1, 1, (2,)), "see": S.Box(0, 255, (6, 6), np.uint8), "in": S.Dict({"hand": S.Discrete(3)})}),
+        S.Dict(
+            {"at": S.Box(-1, 1, (2,)), "see": S.Box(0, 255, (6, 6), np.uint8), "in": S.Dict({"hand": S.Discrete(3)})}
+        ),
         S.Dict({"move": S.Box(-1, 1, (2,)), "grip": S.MultiBinary(1), "tool": S.Discrete(3, start=1)}),
     ),
     "tuple": (S.Tuple([S.Discrete(3), S.MultiBinary(2)]), S.Tuple([S.Discrete(2), S.MultiDiscrete([2, 3])])),
