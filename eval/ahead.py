@@ -1,5 +1,8 @@
 """What is asked before an evaluation begins, and in its dry run: whatever can be known to fail later, after hours."""
 
+from pathlib import Path
+from typing import Any
+
 from icrl.abilities import pictures_of
 from icrl.envs.kit.episodes import policy_history, uniform_policy
 from icrl.envs.kit.pool import factory_to_tell
@@ -8,6 +11,8 @@ from icrl.errors import UsageError
 from icrl.eval.config import EMPTY_PROMPT, EvaluateConfig
 from icrl.eval.prompts import read_prompts
 from icrl.eval.references import check_source_learner
+from icrl.eval.results import FILES
+from icrl.eval.summary import in_seeds
 from icrl.history import LearningHistory
 from icrl.provenance import Provenance
 from icrl.spaces import zero_action
@@ -34,6 +39,36 @@ def look_ahead(
         check_source_learner(provenance, stored.family, tasks, config.seed)
     _check_picture(stored.family, tasks[0])
     return prompts
+
+
+def say_ahead(
+    run: Path, out: Path, config: EvaluateConfig, family: TaskFamily, tasks: list[Task], provenance: Provenance
+) -> dict[str, Any]:
+    """Says what a dry run has found would be done, and returns it."""
+    lanes = config.seeds * len(tasks)
+    work = {
+        "run": str(run),
+        "out": str(out),
+        "family": family.label,
+        "split": config.split,
+        "tasks": len(tasks),
+        "lanes": lanes,
+        "episodes": config.episodes,
+        "env_steps_at_most": lanes * config.episodes * family.horizon,
+        "prompt": config.prompt,
+        "source": provenance.learner if config.source else None,
+        "source_env_steps_at_most": lanes * provenance.episodes * family.horizon if config.source else 0,
+        "files": list(FILES),
+    }
+    source = f", and {provenance.learner} for {provenance.episodes:,} episodes on each" if config.source else ""
+    print(
+        f"would evaluate {run} on {len(tasks)} {config.split} tasks of {family.label}, {in_seeds(config.seeds)} each: "
+        f"{lanes:,} lanes of {config.episodes} episodes, at most {work['env_steps_at_most']:,} steps{source}",
+        f"would write to {out}: {', '.join(work['files'])}",
+        "nothing was written (--dry-run)",
+        sep="\n",
+    )
+    return work
 
 
 def _check_size(config: EvaluateConfig, num_tasks: int, provenance: Provenance) -> None:

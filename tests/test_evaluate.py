@@ -150,7 +150,7 @@ def test_pulls_whose_best_arm_nobody_knows(bandit, tmp_path, monkeypatch):
 def test_anchors_that_fail_cost_no_rollout(room, tmp_path, monkeypatch):
     """Kills: hours of rollout, and then an error that was there from the start."""
     monkeypatch.setattr(DarkRoom, "anchors", lambda self, tasks: 1 / 0)
-    monkeypatch.setattr("icrl.eval.evaluate.rollout", lambda *args, **more: pytest.fail("rolled out"))
+    monkeypatch.setattr("icrl.eval.stages.rollout", lambda *args, **more: pytest.fail("rolled out"))
     with pytest.raises(ZeroDivisionError):
         evaluate(room[0], tmp_path / "eval", **QUICK)
 
@@ -274,7 +274,7 @@ def test_what_would_fail_later_is_told_by_the_dry_run_and_before_the_rollout(roo
     """Kills: hours of rollout, and then an error that was there from the start; a dry run that promises otherwise."""
     mine = make_run(tmp_path / "mine", replace(read_provenance(room[0]), learner="my-learner"), room[1])
     other = make_run(tmp_path / "other", replace(read_provenance(room[0]), learner="ucb1"), room[1])
-    monkeypatch.setattr("icrl.eval.evaluate.rollout", lambda *args, **more: pytest.fail("rolled out"))
+    monkeypatch.setattr("icrl.eval.stages.rollout", lambda *args, **more: pytest.fail("rolled out"))
     faults = [
         (mine, {}, None, "source learner 'my-learner' is not known here.*--source false leaves it out"),
         (other, {}, None, "cannot learn these tasks .*--source false"),
