@@ -6,7 +6,7 @@ recording that was killed goes on with the shards that are missing.
 """
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -40,7 +40,7 @@ def generate(
         config: a preset's name, a YAML file, or a `GenerateConfig`.
         resume: go on with what an earlier call with the same config has left; start where there is nothing.
         dry_run: print what would be done, and write nothing.
-        trust_code: run a family's code that the config of a dataset names, which came with the data.
+        trust_code: run a family's or a learner's code that the config of a dataset names, which came with the data.
         accept_changed_family: with `resume`, go on though the family does not do what it did.
         overrides: fields of the config; dotted ones as `**{"family_options.size": 7}`.
 
@@ -49,9 +49,9 @@ def generate(
     """
     source, out = config, Path(out)
     config = load_config(GenerateConfig, source, overrides)
-    if isinstance(source, str | Path) and "family" not in overrides:
-        _check_trust(Path(source), config, trust_code)
-    config = replace(config, family=portable(config.family))
+    if isinstance(source, str | Path):
+        _check_trust(Path(source), config, trust_code, overrides)
+    config = replace(config, family=portable(config.family), learner=portable(config.learner))
     plan = make_plan(config, out)
     shards, num_histories = plan.shards, plan.shards.num_histories
     if _is_complete(plan, resume, accept_changed_family):
@@ -126,15 +126,16 @@ def main(argv: Sequence[str]) -> int:
         parser.add_argument("--resume", action="store_true", help="go on with what an earlier run has left in --out")
         parser.add_argument("--dry-run", action="store_true", help="print what would be done and write nothing")
         parser.add_argument(
-            "--trust-code", action="store_true", help="run a family's code that the config of somebody's data names"
+            "--trust-code", action="store_true", help="run code that the config of somebody's data names"
         )
         parser.add_argument(
             "--accept-changed-family", action="store_true", help="go on though the family does not do what it did"
         )
 
     arguments, config = parse_command("icrl generate", __doc__, GenerateConfig, argv, add_arguments)
-    if arguments.config and not any(token.partition("=")[0] == "--family" for token in argv):
-        _check_trust(Path(arguments.config), config, arguments.trust_code)
+    if arguments.config:
+        said = {token.partition("=")[0].removeprefix("--") for token in argv}
+        _check_trust(Path(arguments.config), config, arguments.trust_code, said)
     generate(
         config,
         arguments.out,
@@ -154,8 +155,9 @@ def _record_shards(shards: Shards, missing: Sequence[int]) -> Iterator[int]:
 
     config = shards.config
     workers = min(config.workers or cores(), len(missing))
-    # A fresh process finds a family by its name, unless only this one was told of it.
-    factories = (FAMILIES[config.family] if FAMILIES.is_added(config.family) else None, LEARNERS[config.learner])
+    # A fresh process finds a family and a learner by their names, unless only this one was told of them.
+    named = ((FAMILIES, config.family), (LEARNERS, config.learner))
+    factories = [registry[name] if registry.is_added(name) else None for registry, name in named]
     if workers > 1 and not importable(*factories):
         print(
             "recording in one process: the family or the learner is defined in the script that was started; "
@@ -176,14 +178,14 @@ def _record_shards(shards: Shards, missing: Sequence[int]) -> Iterator[int]:
             yield _record_shard(shards, shard)
 
 
-def _register(family: str, learner: str, family_factory: Callable | None, learner_factory: Callable) -> None:
-    """Makes a family and a learner of the user's own known in a fresh process."""
+def _register(family: str, learner: str, family_factory: Callable | None, learner_factory: Callable | None) -> None:
+    """Makes a family and a learner that the program at hand has added known in a fresh process."""
     from icrl.data_gen.learners import LEARNERS
     from icrl.envs import FAMILIES
 
     if family_factory is not None and not FAMILIES.is_added(family):
         FAMILIES.add(family, family_factory)
-    if learner not in LEARNERS:
+    if learner_factory is not None and not LEARNERS.is_added(learner):
         LEARNERS.add(learner, learner_factory)
 
 
@@ -249,15 +251,19 @@ def _is_complete(plan: Plan, resume: bool, accept_changed_family: bool) -> bool:
     return state == "complete"
 
 
-def _check_trust(source: Path, config: GenerateConfig, trust_code: bool) -> None:
-    """Raises UntrustedCode where the config of a dataset names code: that came with the data."""
+def _check_trust(source: Path, config: GenerateConfig, trust_code: bool, said: Collection[str]) -> None:
+    """Raises UntrustedCode where the config of a dataset names code: that came with the data. What the user has `said`
+    instead is the user's own."""
     from icrl.folders import INFO_FILE, STATE_FILE
     from icrl.provenance import PROVENANCE_FILE, TASKS_FILE
-    from icrl.stored_family import Consent, check_trust
+    from icrl.stored_family import Consent, check_learner_trust, check_trust
 
     beside = (PROVENANCE_FILE, TASKS_FILE, STATE_FILE, INFO_FILE)
     if any((folder / name).exists() for folder in {source.parent, source.resolve().parent} for name in beside):
-        check_trust(source.parent, config.family, Consent(trust_code))
+        if "family" not in said:
+            check_trust(source.parent, config.family, Consent(trust_code))
+        if "learner" not in said:
+            check_learner_trust(source.parent, config.learner, Consent(trust_code))
 
 
 def _check_family(before, config: GenerateConfig, out: Path, accept_changed_family: bool) -> None:
@@ -278,4 +284,4 @@ def _check_family(before, config: GenerateConfig, out: Path, accept_changed_fami
 def _identity(config: GenerateConfig) -> dict[str, Any]:
     """The config without what does not change the data."""
     values = {key: value for key, value in config_to_dict(config).items() if key != "workers"}
-    return {**values, "family": class_of(config.family)}
+    return {**values, "family": class_of(config.family), "learner": class_of(config.learner)}

@@ -160,7 +160,7 @@ def make_plan(config: "GenerateConfig", out: Path) -> Plan:
         UsageError, FamilyError, DatasetError: for what does not exist, does not go together, or could be recorded and
             then not be stored or evaluated.
     """
-    from icrl.data_gen.learners import learner_options
+    from icrl.data_gen.learners import LEARNERS, learner_options
     from icrl.data_gen.record import best_kind
 
     family = make_family(config.family, **config.family_options)
@@ -200,7 +200,9 @@ def make_plan(config: "GenerateConfig", out: Path) -> Plan:
     shards = Shards(config, out, len(tasks), *_sizes(config, family, extras), tuple(extras))
     known = None if FAMILIES.is_built_in(config.family) else about(family, tasks)
     behaviour = take(family, split)
-    found = {"family_from": relative(root, out), "behaviour": behaviour, "about": known}
+    learner_root = counts_from(config.learner) if LEARNERS.is_place(config.learner) else None
+    found = {"family_from": relative(root, out), "learner_from": relative(learner_root, out)}
+    found |= {"behaviour": behaviour, "about": known}
     return Plan(shards, replace(provenance, extras=extras or None, **found), split)
 
 
@@ -257,9 +259,11 @@ def _told(family: TaskFamily, task: Task) -> list[str]:
 
 def _check_learner(shards: Shards, family: TaskFamily, tasks: Sequence[Task]) -> None:
     """Raises UsageError where the learner cannot learn a shard of the family."""
-    from icrl.data_gen.learners import make_learner
+    from icrl.data_gen.learners import LEARNERS, has_own_loop, make_learner
     from icrl.data_gen.learners.protocol import LearnerSetting
 
     config, index = shards.config, shards.histories(0)
     setting = LearnerSetting(family, shards.lanes(tasks, index), config.episodes, config.seed, np.array(index))
+    if has_own_loop(LEARNERS[config.learner]):
+        setting = setting.lane(0)
     make_learner(config.learner, config.learner_options, setting)

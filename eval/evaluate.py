@@ -14,6 +14,7 @@ from icrl.envs.kit.measured import check_anchors
 from icrl.errors import UsageError
 from icrl.eval.ahead import look_ahead, say_ahead
 from icrl.eval.config import EvaluateConfig
+from icrl.eval.references import known_source
 from icrl.eval.results import finished_summary, last_line, write_results
 from icrl.eval.stages import anchors_of, measure, roll_out, targets_of
 from icrl.eval.subject import default_out, load_model, tasks_of
@@ -86,6 +87,7 @@ def evaluate(
 
     # 2. The family, its tasks and the model.
     stored = stored_family(run, provenance, chosen.split, Consent(trust_code, family, accept_changed_family))
+    settings, provenance = known_source(run, settings, provenance, Consent(trust_code))
     if stored.note:
         print(f"icrl: {stored.note}", file=sys.stderr)
     tasks = tasks_of(run, settings, chosen)

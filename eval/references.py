@@ -3,23 +3,27 @@
 Suffixes: S seeds, N tasks, E the learner's own episodes.
 """
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from icrl.data_gen.learners import LEARNERS, make_learner
+from icrl.data_gen.learners import LEARNERS, has_own_loop, make_learner
 from icrl.data_gen.learners.protocol import LearnerSetting
-from icrl.envs.kit.answers import Answers
-from icrl.envs.kit.stepping import lived
-from icrl.errors import IcrlError, UsageError
+from icrl.data_gen.record import live
+from icrl.envs.kit.stepping import Step
+from icrl.errors import IcrlError, UntrustedCode, UsageError
+from icrl.eval.config import EvaluateConfig
 from icrl.eval.measures import has_regret, pull_regret
 from icrl.eval.rollout import Scores
+from icrl.places import find_place
 from icrl.provenance import Provenance
 from icrl.seeding import derive_seed
+from icrl.stored_family import Consent, check_learner_trust
 from icrl.tape import Tape, histories
 from icrl.tasks import Anchors, Task, TaskFamily, lane_numbers
 
@@ -48,11 +52,31 @@ class SourceRun:
         return self.returns[..., :: self.keep_every]
 
 
+def known_source(
+    run: Path, config: EvaluateConfig, provenance: Provenance, consent: Consent
+) -> tuple[EvaluateConfig, Provenance]:
+    """The provenance with the place of its learner, where it has one, as it is found from here; a config without a
+    comparison, and a line that says so, where that is code that came with the data and the user has not said so.
+
+    Raises:
+        UsageError: where it is not to be found.
+    """
+    if not config.source or not LEARNERS.is_place(provenance.learner):
+        return config, provenance
+    try:
+        check_learner_trust(run, provenance.learner, consent)
+    except UntrustedCode as error:
+        print(f"icrl: the source learner is left out of the comparison: {error}", file=sys.stderr)
+        return replace(config, source=False), provenance
+    root = run.resolve() / provenance.learner_from if provenance.learner_from else None
+    return config, replace(provenance, learner=find_place(provenance.learner, root))
+
+
 def check_source_learner(provenance: Provenance, family: TaskFamily, tasks: Sequence[Task], seed: int) -> None:
     """Raises UsageError where the learner that the data came from cannot be run on these tasks, before hours have gone
     into what it is to be compared with."""
     leave_out = "--source false leaves it out"
-    if provenance.learner not in LEARNERS:
+    if not LEARNERS.is_place(provenance.learner) and provenance.learner not in LEARNERS:
         raise UsageError(
             f"the data's source learner {provenance.learner!r} is not known here, so that it cannot be compared with: "
             f"register it in the program that evaluates; {leave_out}"
@@ -61,6 +85,8 @@ def check_source_learner(provenance: Provenance, family: TaskFamily, tasks: Sequ
     index = np.array(lane_numbers(0, chosen))
     setting = LearnerSetting(family, chosen, provenance.episodes, derive_seed(seed, "source learner"), index)
     try:
+        if has_own_loop(LEARNERS[provenance.learner]):
+            setting = setting.lane(0)
         make_learner(provenance.learner, provenance.learner_options, setting)
     except IcrlError as error:
         raise type(error)(f"the source learner cannot learn these tasks ({error}); {leave_out}") from None
@@ -93,14 +119,16 @@ def run_source(
     for s, part in _parts(seeds, len(tasks), _lanes_at_once(provenance, family)):
         chosen = tasks[part]
         index = lane_numbers(s, chosen)
-        actor = make_learner(learner, options, LearnerSetting(family, chosen, provenance.episodes, base, index))
+        setting = LearnerSetting(family, chosen, provenance.episodes, base, index)
         # A pull's regret is that of the arm, which the return does not tell; nothing else of a history is looked at.
         tape = Tape(family, np.arange(len(chosen) if regret is not None else 0))
         scores = Scores(len(chosen), provenance.episodes)
-        with closing(family.make(chosen, base, index)) as env:
-            for step in lived(env, actor, provenance.episodes, Answers(family, chosen)):
-                scores.write(step)
-                tape.write(step, step.live)
+
+        def write(step: Step, scores: Scores = scores, tape: Tape = tape) -> None:
+            scores.write(step)
+            tape.write(step, step.live)
+
+        live(setting, learner, options, write)
         returns[s, part] = scores.returns
         if scores.success is not None:
             success[s, part], told = scores.success, True

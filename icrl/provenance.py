@@ -21,7 +21,7 @@ from icrl.tasks import SPLIT_NAMES, Split, Task
 FORMAT = 1
 PROVENANCE_FILE = "provenance.json"
 TASKS_FILE = "tasks.parquet"
-OPTIONAL = ("family_from", "behaviour", "about", "extras")
+OPTIONAL = ("family_from", "learner_from", "behaviour", "about", "extras")
 """Keys that a provenance may lack."""
 
 
@@ -42,7 +42,7 @@ class Provenance:
     recorded_split: str
     """The split whose tasks the histories are of: "train" unless asked otherwise."""
     learner: str
-    """The source learner's registered name."""
+    """The source learner's name, or its place."""
     learner_options: dict[str, Any]
     histories_per_task: int
     episodes: int
@@ -54,6 +54,8 @@ class Provenance:
     format: int = field(default=FORMAT)
     family_from: str | None = None
     """The folder, relative to the one that this lies in, that the family's place counts from."""
+    learner_from: str | None = None
+    """The same of the learner's place."""
     behaviour: dict[str, Any] | None = None
     """What the family did when the data were recorded, as `icrl.fingerprint.take` gives it."""
     about: dict[str, Any] | None = None
@@ -70,13 +72,13 @@ class Provenance:
     def identity(self) -> dict[str, Any]:
         """What tells one recording from another: not where the family's code lies, nor what is known of it besides."""
         values = {key: value for key, value in asdict(self).items() if key not in OPTIONAL}
-        return json.loads(json.dumps({**values, "family": class_of(self.family)}))
+        return json.loads(json.dumps({**values, "family": class_of(self.family), "learner": class_of(self.learner)}))
 
 
-def class_of(family: str) -> str:
-    """Of a family's place only its class: the same one may have moved since."""
-    where, _, name = family.rpartition(":")
-    return f":{name}" if where else family
+def class_of(name: str) -> str:
+    """Of a family's or a learner's place only its class: the same one may have moved since."""
+    where, _, attribute = name.rpartition(":")
+    return f":{attribute}" if where else name
 
 
 def _space(value: Any, place: str) -> None:
@@ -107,6 +109,7 @@ _SCHEMA = {
 }
 _OPTIONAL_SCHEMA = {
     "family_from": optional(text),
+    "learner_from": optional(text),
     "behaviour": optional(map_of(anything)),
     "about": optional(map_of(anything)),
     "extras": optional(list_of(text)),

@@ -21,7 +21,7 @@ from icrl.envs import FAMILIES, MissingExtra, make_family
 from icrl.errors import ChangedFamily, DatasetError, FamilyError, UntrustedCode, UsageError
 from icrl.fingerprint import difference
 from icrl.own_code import in_one_line
-from icrl.places import counts_from, find_place, portable
+from icrl.places import counts_from, find_place, is_place, portable
 from icrl.provenance import Provenance
 from icrl.spaces import alike, describe_space, described, space_to_dict
 from icrl.tasks import SPLIT_NAMES, Split, Task, TaskFamily
@@ -149,6 +149,15 @@ def check_trust(folder: Path, name: str, consent: Consent) -> None:
         )
 
 
+def check_learner_trust(folder: Path, name: str, consent: Consent) -> None:
+    """Raises UntrustedCode where to run the learner of that name would run code that came with the folder's data."""
+    if is_place(name) and not consent.trusted:
+        raise UntrustedCode(
+            f"{_shown(name)}, the source learner, is code that came with the data{_in(folder)}, and is run only where "
+            f"you say so: --trust-code (trust_code=True, {TRUST}=1)"
+        )
+
+
 def changes(family: TaskFamily, provenance: Provenance, split: Split) -> str | None:
     """The first thing that a family does otherwise than when data were recorded, then and now; None where there is
     none. The sizes of its splits are no part of it, nor is the version of a built-in family."""
@@ -179,7 +188,10 @@ def moved(
     if stored:
         root = stored.folder
     family = portable(consent.family) if stored and consent.family else provenance.family
-    return replace(provenance, family=family, family_from=relative(root, out))
+    learner_root = source.resolve() / provenance.learner_from if provenance.learner_from else None
+    return replace(
+        provenance, family=family, family_from=relative(root, out), learner_from=relative(learner_root, out)
+    )
 
 
 def relative(root: Path | None, folder: Path) -> str | None:

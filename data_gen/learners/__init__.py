@@ -1,35 +1,57 @@
-"""Source learners by name."""
+"""Source learners: those that come with the framework, and how one is named.
+
+One of your own is a class with `act` and `learn` (`icrl.data_gen.learners.protocol.Learner`), or with a loop of its
+own in `run` (`OwnLoopLearner`); its options are the keyword-only arguments of its constructor. It is named by its
+place, `path/file.py:Class` or `package.module:Class`, by an entry point of the group `icrl.learners`, or, in a
+program, after `LEARNERS.add("mine", Mine)`.
+"""
 
 import inspect
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
-from icrl.data_gen.learners.bandit import UCB1, EmpiricalMean, ThompsonSampling
-from icrl.data_gen.learners.linear_bandit import LinearThompson, LinUCB
-from icrl.data_gen.learners.mdp import Opsrl, PosteriorGreedy, Psrl
-from icrl.data_gen.learners.noise_distillation import NoiseDistillation
-from icrl.data_gen.learners.protocol import Learner, LearnerSetting
-from icrl.data_gen.learners.q_learning import QLearning
-from icrl.data_gen.learners.reference_policies import Expert, Optimal, UniformRandom, Zero
+from icrl.data_gen.learners.protocol import Learner, LearnerSetting, OwnLoopLearner
 from icrl.errors import UsageError, did_you_mean
-from icrl.registry import Registry
+from icrl.registry import PlaceRegistry
 from icrl.tasks import TaskFamily
 
-LEARNERS: Registry[Callable[..., Learner]] = Registry("source learner")
-LEARNERS.add("q-learning", QLearning)
-LEARNERS.add("ucb1", UCB1)
-LEARNERS.add("thompson", ThompsonSampling)
-LEARNERS.add("empirical-mean", EmpiricalMean)
-LEARNERS.add("lin-thompson", LinearThompson)
-LEARNERS.add("lin-ucb", LinUCB)
-LEARNERS.add("psrl", Psrl)
-LEARNERS.add("opsrl", Opsrl)
-LEARNERS.add("posterior-greedy", PosteriorGreedy)
-LEARNERS.add("noise-distillation", NoiseDistillation)
-LEARNERS.add("optimal", Optimal)
-LEARNERS.add("expert", Expert)
-LEARNERS.add("random", UniformRandom)
-LEARNERS.add("zero-action", Zero)
+_HERE = "icrl.data_gen.learners"
+
+
+def has_own_loop(learner: Any) -> bool:
+    """Whether a learner, or its class, steps its environment itself."""
+    return callable(getattr(learner, "run", None)) and not callable(getattr(learner, "act", None))
+
+
+def _is_learner(found: Any) -> bool:
+    return has_own_loop(found) or all(callable(getattr(found, name, None)) for name in ("act", "learn"))
+
+
+LEARNERS: PlaceRegistry[Callable[..., Learner | OwnLoopLearner]] = PlaceRegistry(
+    "source learner",
+    "icrl.learners",
+    {
+        "": {
+            "q-learning": f"{_HERE}.q_learning:QLearning",
+            "ucb1": f"{_HERE}.bandit:UCB1",
+            "thompson": f"{_HERE}.bandit:ThompsonSampling",
+            "empirical-mean": f"{_HERE}.bandit:EmpiricalMean",
+            "lin-thompson": f"{_HERE}.linear_bandit:LinearThompson",
+            "lin-ucb": f"{_HERE}.linear_bandit:LinUCB",
+            "psrl": f"{_HERE}.mdp:Psrl",
+            "opsrl": f"{_HERE}.mdp:Opsrl",
+            "posterior-greedy": f"{_HERE}.mdp:PosteriorGreedy",
+            "noise-distillation": f"{_HERE}.noise_distillation:NoiseDistillation",
+            "optimal": f"{_HERE}.reference_policies:Optimal",
+            "expert": f"{_HERE}.reference_policies:Expert",
+            "random": f"{_HERE}.reference_policies:UniformRandom",
+            "zero-action": f"{_HERE}.reference_policies:Zero",
+        }
+    },
+    accepts=_is_learner,
+    expected="a class with act and learn, or with run (icrl.data_gen.learners.protocol)",
+)
 
 
 def learner_options(name: str, options: dict[str, Any]) -> dict[str, Any]:
@@ -63,11 +85,16 @@ def misfit(name: str, family: TaskFamily) -> str:
 
 def learners_for(family: TaskFamily) -> list[str]:
     """The learners that say of themselves that they can learn the family."""
-    return [name for name in LEARNERS if hasattr(LEARNERS[name], "misfit") and not misfit(name, family)]
+    found = []
+    for name in LEARNERS:
+        with suppress(UsageError):  # A plug-in that cannot be loaded is told of where it is asked for.
+            if hasattr(LEARNERS[name], "misfit") and not misfit(name, family):
+                found.append(name)
+    return found
 
 
-def make_learner(name: str, options: dict[str, Any], setting: LearnerSetting) -> Learner:
-    """The learner of that name with one lane per task of the setting.
+def make_learner(name: str, options: dict[str, Any], setting: LearnerSetting) -> Any:
+    """The learner of that name with one lane per task of the setting; one with a loop of its own takes one task.
 
     Raises:
         UsageError: where it cannot learn the family, or an option is wrong.

@@ -1,9 +1,10 @@
 """What a source learner is: it acts in a batch of environments, one task per lane, and learns from the answers."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
+import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
@@ -36,6 +37,24 @@ class Learner(Protocol):
         """One transition per lane. `next_observations` is what truly followed, also where the episode ended."""
 
 
+class OwnLoopLearner(Protocol):
+    """Learns one task in a loop of its own, as the algorithms of other libraries do.
+
+    It is built like a `Learner`, with a setting of one task; a recording builds one for each history. It may define
+    `misfit(family)` too.
+    """
+
+    def run(self, env: gym.Env, episodes: int, seed: int) -> None:
+        """Lives through that many episodes, or steps until `env` raises an exception of its own to say that they are
+        over: nothing of the learner's need catch it, or count.
+
+        Args:
+            env: of the task (`icrl.envs.kit.taped.TapedEnv`). It is reset only where an episode is over.
+            seed: below 2³¹, of all that the learner draws; it is a function of the recording's seed and the
+                history's number.
+        """
+
+
 @dataclass(frozen=True)
 class LearnerSetting:
     """What a learner is built from, besides its options."""
@@ -48,6 +67,10 @@ class LearnerSetting:
     seed: int
     index: NDArray[np.int64]
     """Shape `(N,)`: the histories' numbers; with the seed they fix every lane's random numbers."""
+
+    def lane(self, number: int) -> "LearnerSetting":
+        """The setting of one of its lanes."""
+        return replace(self, tasks=[self.tasks[number]], index=self.index[number : number + 1])
 
     def streams(self, purpose: str) -> Streams:
         """One stream of random numbers per lane."""
