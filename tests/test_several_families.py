@@ -175,6 +175,15 @@ def test_every_recording_is_evaluated_or_the_one_that_is_named(run, tmp_path):
         icrl.load_agent(run, recording="maze")
 
 
+@pytest.mark.parametrize(("method", "model"), [("dt", "transformer"), ("ad", "gru")])
+def test_every_method_and_backbone_takes_several_families(method, model, three, tmp_path):
+    """Kills: a method that reads or acts in the first group alone; extras that get lost where batches are joined."""
+    options = {key: value for key, value in TINY.items() if model == "transformer" or key != "model.n_layer"}
+    run = icrl.train(None, three, tmp_path / "run", **{**options, "train.steps": 2, "method": method, "model": model})
+    row = rows(run)[-1]
+    assert all(np.isfinite(row[f"{what}/{of}"]) for what in ("loss", "validation_return") for of in NAMES)
+
+
 def test_families_of_the_same_spaces_share_a_group_with_the_longest_horizon(three, tmp_path):
     """Kills: a step table too short for the second family; scales of the first alone; one name for two recordings."""
     longer = icrl.generate(
@@ -209,3 +218,43 @@ def test_names_and_files_of_recordings(tmp_path, tiny_data):
         (tmp_path / "two" / "provenance.json").write_text(json.dumps({**values, "recordings": wrong}))
         with pytest.raises(DatasetError):
             read_recordings(tmp_path / "two")
+
+
+@pytest.mark.slow
+def test_one_small_model_adapts_on_all_three(tmp_path):
+    """Kills: a mixture under which one family is learned at the cost of another; a context that helps in one alone.
+
+    Measured once: of the way from random actions to the optimum, first episode -> last five, bandits -9% -> 75%, Dark
+    Room 1% -> 51%, point robot 2% -> 60%; regret 5.9 over 60 pulls, of 18.8 for random arms.
+    """
+    noise = {**NOISE, "learner_options": {"final_epsilon": 0.0, "final_fraction": 0.5}}
+    arms = icrl.generate(
+        None, tmp_path / "arms", family="bernoulli-bandit", learner="ucb1", histories_per_task=2, episodes=60,
+        workers=1, family_options={"num_arms": 5, "train": 500, "validation": 10, "test": 60},
+        learner_options={"exploration": 0.15, "prior": True},
+    )  # fmt: skip
+    room = icrl.generate(
+        None, tmp_path / "room", family="dark-room", histories_per_task=40, episodes=10, **noise,
+        family_options={"size": 5, "horizon": 10, "validation": 2, "test": 8},
+    )  # fmt: skip
+    robot = icrl.generate(
+        None, tmp_path / "robot", family="point-robot", histories_per_task=4, episodes=8, **noise,
+        family_options={"train": 300, "validation": 5, "test": 20, "horizon": 10},
+    )  # fmt: skip
+    options = {
+        "model.context_length": 100, "model.n_layer": 2, "model.width": 64, "train.steps": 700, "train.batch_size": 32,
+        "train.mix": "1,1,2", "train.evaluate_every": 0, "train.checkpoint_every": 0,
+    }  # fmt: skip
+    run = icrl.train("ad-small", [arms, room, robot], tmp_path / "run", **options)
+    for name, episodes in (("bernoulli-bandit", 60), ("dark-room", 10), ("point-robot", 8)):
+        how = {"episodes": episodes, "seeds": 2, "bootstrap": 100, "source": False}
+        summary = icrl.evaluate(run, recording=name, **how)
+        random, optimum = (summary["anchors"][which] for which in ("random", "optimum"))
+        first, last = (
+            (summary["raw"][which]["mean"] - random) / (optimum - random) for which in ("zero_shot", "last5")
+        )
+        assert first < 0.2, name
+        assert last > first + 0.3, name
+        assert last > 0.35, name
+        if name == "bernoulli-bandit":
+            assert summary["regret"]["model"]["mean"] < 0.5 * episodes * (optimum - random)
