@@ -14,6 +14,10 @@ import os
 from importlib import import_module
 from typing import Any
 
+from icrl.moved import find_earlier_names
+
+find_earlier_names()
+
 # Threads that wait at a barrier sleep rather than spin, unless the user says otherwise: a core that another process
 # keeps busy then delays training by that core's share, and not by far more (benchmarks/shared_cores.py). OpenMP reads
 # it once, when torch is loaded; processes that this one starts inherit it.

@@ -1,4 +1,12 @@
-"""Where modules are now that files written for an earlier release may import."""
+"""Where modules are now that files written for an earlier release may import: there they are found, with a warning."""
+
+import sys
+import warnings
+from importlib import import_module
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any
 
 MOVED = {
     "icrl.envs.resolve": "icrl.places",
@@ -91,7 +99,24 @@ MOVED = {
 """Old names of modules and new ones."""
 
 
-def moved(error: BaseException) -> str:
-    """ "; icrl.envs.base is icrl.envs.kit.base now": what an import of a module's old name should say; else empty."""
-    old = getattr(error, "name", None) if isinstance(error, ImportError) else None
-    return f"; {old} is {MOVED[old]} now" if old in MOVED else ""
+class _Earlier(MetaPathFinder, Loader):
+    """Finds a module by its old name, after all others have found none: the module of the new name itself."""
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        return ModuleSpec(name, self) if name in MOVED else None
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        warnings.warn(f"{spec.name} is {MOVED[spec.name]} now: import it from there", DeprecationWarning, stacklevel=5)
+        module = import_module(MOVED[spec.name])
+        spec.loader_state = module.__spec__
+        return module
+
+    def exec_module(self, module: ModuleType) -> None:
+        # The import gave it the old name's spec: it has run under its own.
+        old, module.__spec__ = module.__spec__, module.__spec__.loader_state
+        sys.modules[old.name] = module
+
+
+def find_earlier_names() -> None:
+    """From now on old names can be imported."""
+    sys.meta_path.append(_Earlier())

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from icrl.errors import FamilyError, IcrlError
-from icrl.moved import moved
 
 TRACEBACK = "ICRL_TRACEBACK"
 """An environment variable: where it is set, errors of the user's code keep their traceback."""
@@ -33,7 +32,7 @@ def line_of(error: BaseException) -> str:
 def in_one_line(error: BaseException) -> str:
     """ "KeyError: 'gravty' (corridor.py, line 12)"; without the kind where the message was written for a user."""
     kind = "" if isinstance(error, IcrlError) else f"{type(error).__name__}: "
-    return " ".join(f"{kind}{error}{moved(error)}{line_of(error)}".split())
+    return " ".join(f"{kind}{error}{line_of(error)}".split())
 
 
 @contextmanager

@@ -14,7 +14,6 @@ from types import ModuleType
 from typing import Any
 
 from icrl.errors import UsageError
-from icrl.moved import moved
 from icrl.own_code import add_own_code, in_one_line
 
 Accepts = Callable[[Any], bool]
@@ -111,7 +110,7 @@ def _import(name: str) -> ModuleType:
     except Exception as error:
         if not name or (isinstance(error, ModuleNotFoundError) and f"{name}.".startswith(f"{error.name}.")):
             raise UsageError(
-                f"there is no module {name!r} to import from {Path.cwd()}{moved(error)}: expected package.module:Class"
+                f"there is no module {name!r} to import from {Path.cwd()}: expected package.module:Class"
             ) from None
         raise UsageError(f"{name} cannot be imported: {in_one_line(error)}") from error
 
