@@ -20,8 +20,8 @@ class GenerateConfig:
     """The task family's name, as `icrl tasks` lists them; or your own, path/file.py:Class or package.module:Class."""
     learner: str
     """The source learner's name: q-learning, ucb1, thompson, empirical-mean, lin-thompson, lin-ucb, psrl, opsrl,
-    posterior-greedy, noise-distillation, optimal, expert, random, zero-action; or your own, path/file.py:Class or
-    package.module:Class."""
+    posterior-greedy, noise-distillation, optimal, expert, random, zero-action, dpt-roll-in; or your own,
+    path/file.py:Class or package.module:Class."""
     episodes: int
     """Episodes that the learner lives through in each history."""
     family_options: dict[str, Any] = field(default_factory=dict)

@@ -185,6 +185,7 @@ def make_plan(config: "GenerateConfig", out: Path) -> Plan:
         episodes=config.episodes,
         keep_every=config.keep_every,
         seed=config.seed,
+        adaptive=None if getattr(LEARNERS[config.learner], "adaptive", True) else False,
     )
     _check_writable(provenance, split)
     asked = [EXPERT_ACTIONS] if config.expert_actions and best_kind(family) else []

@@ -1,7 +1,7 @@
 """What an evaluation does: one field, one sentence. It imports nothing heavy."""
 
-from dataclasses import dataclass
-from typing import ClassVar, Literal
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
 
 from icrl.errors import UsageError
 from icrl.eval.targets import check_target
@@ -37,8 +37,14 @@ class EvaluateConfig:
     """For a method that takes one, the return that each episode is to come to: a number, a share of the way from
     random actions to each task's optimum such as "80%", or "best" for the best of an episode in the data, which is
     what null stands for."""
+    acting: dict[str, Any] = field(default_factory=dict)
+    """Options of the method that say how it acts, other than it was trained with: `--acting.online episode`."""
     source: bool = True
     """Also run the source learner on the same tasks, to compare with."""
+    learner: str | None = None
+    """Compare with this learner rather than the data's own, over as many episodes as are evaluated."""
+    learner_options: dict[str, Any] = field(default_factory=dict)
+    """Its options."""
     bootstrap: int = 2000
     """Resamples of the confidence intervals."""
     pictures: int = 8
@@ -64,6 +70,8 @@ class EvaluateConfig:
         for name in ("tasks", "prompt_episodes"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise UsageError(f"{name} is {getattr(self, name)}: expected at least 1, or null for all")
+        if self.learner_options and self.learner is None:
+            raise UsageError("learner_options are given, and no learner: name one with --learner")
         if self.target_return is not None:
             check_target(self.target_return)
         if self.prompt_episodes is not None and self.prompt == EMPTY_PROMPT:

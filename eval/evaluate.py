@@ -14,7 +14,7 @@ from icrl.envs.kit.measured import check_anchors
 from icrl.errors import UsageError
 from icrl.eval.ahead import look_ahead, say_ahead
 from icrl.eval.config import EvaluateConfig
-from icrl.eval.references import known_source
+from icrl.eval.references import compared_with, known_source
 from icrl.eval.results import finished_summary, last_line, write_results
 from icrl.eval.stages import anchors_of, measure, roll_out, targets_of
 from icrl.eval.subject import default_out, load_model, tasks_of
@@ -97,10 +97,11 @@ def evaluate(
         return finished
 
     # 3. What can be known to fail later fails now.
-    prompts = look_ahead(stored, tasks, settings, provenance)
+    against = compared_with(provenance, settings)
+    prompts = look_ahead(stored, tasks, settings, against)
     if dry_run:
         check_anchors(stored.family, tasks[0])
-        return say_ahead(saved or run, out, settings, stored.family, tasks, provenance)
+        return say_ahead(saved or run, out, settings, stored.family, tasks, against)
 
     # 4. The anchors, and what they say is to be reached; then the rollout.
     anchors = anchors_of(stored.family, tasks)

@@ -28,7 +28,8 @@ def read_prompts(
 ) -> list[LearningHistory]:
     """One prompt per lane, in the order of `rollout` (seed by seed, task by task).
 
-    A task is known by its parameters. Where the dataset holds several histories of one, the seeds take turns.
+    A task is known by its parameters, without those that say how its episodes begin (`TaskFamily.of_episodes`). Where
+    the dataset holds several histories of one, the seeds take turns.
 
     Args:
         path: a dataset folder; of one with several datasets the first of the model's family is taken.
@@ -49,11 +50,12 @@ def read_prompts(
         raise ChangedFamily(
             f"{family.label} has changed since the prompts in {path} were recorded: {changed}; record them again"
         )
-    params = {task.id: _key(task) for name in store.split.names for task in store.split.named(name)}
+    aside = family.of_episodes if family else ()
+    params = {task.id: _key(task, aside) for name in store.split.names for task in store.split.named(name)}
     rows: dict[str, list[int]] = {}
     for row, task_id in enumerate(store.task_ids.tolist()):
         rows.setdefault(params[task_id], []).append(row)
-    missing = [task for task in tasks if _key(task) not in rows]
+    missing = [task for task in tasks if _key(task, aside) not in rows]
     if missing:
         raise UsageError(
             f"{path} has no history of {len(missing)} of the {len(tasks)} {split} tasks, such as task "
@@ -63,7 +65,7 @@ def read_prompts(
     prompts = []
     for s in range(seeds):
         for task in tasks:
-            of_task = rows[_key(task)]
+            of_task = rows[_key(task, aside)]
             history = store.history(of_task[s % len(of_task)])
             prompts.append(history if episodes is None else _last_episodes(history, episodes))
     return prompts
@@ -74,8 +76,8 @@ def _last_episodes(history: LearningHistory, episodes: int) -> LearningHistory:
     return history.take_episodes(slice(max(0, finished - episodes), finished))
 
 
-def _key(task: Task) -> str:
-    return json.dumps(task.params, sort_keys=True)
+def _key(task: Task, aside: Sequence[str]) -> str:
+    return json.dumps({name: value for name, value in task.params.items() if name not in aside}, sort_keys=True)
 
 
 def _check_alike(path: str | Path, prompt: Provenance, trained: Provenance) -> None:

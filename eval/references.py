@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from icrl.data_gen.learners import LEARNERS, has_own_loop, make_learner
+from icrl.data_gen.learners import LEARNERS, has_own_loop, learner_options, make_learner
 from icrl.data_gen.learners.protocol import LearnerSetting
 from icrl.data_gen.record import live
 from icrl.envs.kit.stepping import Step
@@ -52,6 +52,14 @@ class SourceRun:
         return self.returns[..., :: self.keep_every]
 
 
+def compared_with(provenance: Provenance, config: EvaluateConfig) -> Provenance:
+    """The recording that an evaluation compares with: the data's own, or one of another learner on the same family."""
+    if config.learner is None:
+        return provenance
+    options = learner_options(config.learner, config.learner_options)
+    return replace(provenance, learner=config.learner, learner_options=options, episodes=config.episodes, keep_every=1)
+
+
 def known_source(
     run: Path, config: EvaluateConfig, provenance: Provenance, consent: Consent
 ) -> tuple[EvaluateConfig, Provenance]:
@@ -61,7 +69,7 @@ def known_source(
     Raises:
         UsageError: where it is not to be found.
     """
-    if not config.source or not LEARNERS.is_place(provenance.learner):
+    if not config.source or config.learner is not None or not LEARNERS.is_place(provenance.learner):
         return config, provenance
     try:
         check_learner_trust(run, provenance.learner, consent)

@@ -14,7 +14,7 @@ from icrl.errors import UsageError
 from icrl.eval.bootstrap import resample
 from icrl.eval.config import EMPTY_PROMPT, EvaluateConfig
 from icrl.eval.measures import comparable, has_regret, pull_regret
-from icrl.eval.references import run_source
+from icrl.eval.references import compared_with, run_source
 from icrl.eval.rollout import Agent, Lane, Rollout, rollout
 from icrl.eval.summary import Evaluation
 from icrl.eval.targets import BEST, targets
@@ -112,10 +112,9 @@ def measure(
         regret = np.stack([pull_regret(family, tasks, row, anchors.optimum) for row in rows])
     source = None
     if config.source:
-        with progress(f"{provenance.learner} on the same tasks", config.seeds * len(tasks), unit="lanes") as advance:
-            source = run_source(
-                provenance, family, tasks, anchors, seeds=config.seeds, seed=config.seed, advance=advance
-            )
+        against = compared_with(provenance, config)
+        with progress(f"{against.learner} on the same tasks", config.seeds * len(tasks), unit="lanes") as advance:
+            source = run_source(against, family, tasks, anchors, seeds=config.seeds, seed=config.seed, advance=advance)
     draws = resample(config.seeds, len(tasks), config.bootstrap, config.seed)
     # The prior is that of the family's own tasks, and an agent with a prompt knows more.
     of_prior = config.split in SPLIT_NAMES and config.prompt == EMPTY_PROMPT

@@ -62,7 +62,8 @@ def load_model(
             f"device {config.device!r} cannot be used ({reason}): expected one like cpu or cuda"
         ) from None
     group, provenance = group_of(recordings, chosen.name), chosen.provenance
-    agent = load_agent(folder, config.device, config.action == "greedy", group=group, trust_code=trust_code)
+    greedy, acting = config.action == "greedy", config.acting
+    agent = load_agent(folder, config.device, greedy, group=group, trust_code=trust_code, acting=acting)
     expected = {what: getattr(provenance, what) for what in ("observation_space", "action_space")}
     groups = groups_of([of.provenance for of in recordings])
     alike = [of.provenance for of, its in zip(recordings, groups, strict=True) if its == group]

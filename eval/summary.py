@@ -105,6 +105,7 @@ def make_summary(evaluation: Evaluation) -> dict[str, Any]:
     if e.source is not None:
         summary["source"] = {
             "learner": e.source.learner,
+            "of_data": e.config.learner is None,
             "episodes": e.source.returns.shape[-1],
             "keep_every": e.source.keep_every,
             "raw": summarise(e.source.returns, e.resamples),
@@ -176,8 +177,14 @@ def _success_in_words(summary: dict[str, Any]) -> str:
     )
     source = summary.get("source", {})
     if "success" in source:
-        text += f", its source learner {source['learner']} in {percent(source['success']['last5']['mean'])} at its end"
+        text += f", {learner_in_words(summary)} in {percent(source['success']['last5']['mean'])} at its end"
     return f"{text}."
+
+
+def learner_in_words(summary: dict[str, Any]) -> str:
+    """What the model is compared with: "its source learner ucb1", or another one."""
+    source = summary["source"]
+    return f"its source learner {source['learner']}" if source["of_data"] else f"the learner {source['learner']}"
 
 
 def percent(share: float) -> str:
@@ -193,8 +200,8 @@ def _return_in_words(summary: dict[str, Any]) -> str:
         text = f"{start} gave away {number(regret['model']['mean'])} of reward over {_pulls(summary)} (its regret)"
         if "ratio" in regret:
             text += (
-                f", {regret['ratio']['mean']:.2f} times the {number(regret['source']['mean'])} of its source learner "
-                f"{summary['source']['learner']}"
+                f", {regret['ratio']['mean']:.2f} times the {number(regret['source']['mean'])} of "
+                f"{learner_in_words(summary)}"
             )
         return f"{text}."
     unit = "episode" if summary["prompt"] == EMPTY_PROMPT else "episode after the prompt"

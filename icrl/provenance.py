@@ -14,15 +14,18 @@ from icrl.digests import check_digests, read_digests
 from icrl.errors import CheckpointError, DatasetError, IcrlError, UsageError
 from icrl.files import whole_file, write_json
 from icrl.folders import MODEL_FOLDER
-from icrl.schema import Fault, anything, fields_of, integer, list_of, map_of, optional, read_json, shown, text
+from icrl.schema import Fault, anything, fields_of, flag, integer, list_of, map_of, optional, read_json, shown, text
 from icrl.spaces import space_from_dict
 from icrl.tasks import SPLIT_NAMES, Split, Task
 
 FORMAT = 1
 PROVENANCE_FILE = "provenance.json"
 TASKS_FILE = "tasks.parquet"
-OPTIONAL = ("family_from", "learner_from", "behaviour", "about", "extras")
+OPTIONAL = ("family_from", "learner_from", "behaviour", "about", "extras", "adaptive")
 """Keys that a provenance may lack."""
+
+STEADY = ("optimal", "expert", "random", "zero-action")
+"""Learners that do not learn, in data of before that was noted."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,13 @@ class Provenance:
     """What a description needs of a family whose code may not be at hand: its label, its anchors."""
     extras: list[str] | None = None
     """Names of columns beyond those that every dataset has: "success", and of `icrl.extras.PER_STEP`."""
+    adaptive: bool | None = None
+    """False where nothing that the learner does depends on what it has met before in a history; None is not known."""
+
+    @property
+    def learns(self) -> bool:
+        """Whether the order of a history tells of the learner's progress, as far as is known."""
+        return self.learner not in STEADY if self.adaptive is None else self.adaptive
 
     @property
     def label(self) -> str:
@@ -113,6 +123,7 @@ _OPTIONAL_SCHEMA = {
     "behaviour": optional(map_of(anything)),
     "about": optional(map_of(anything)),
     "extras": optional(list_of(text)),
+    "adaptive": optional(flag),
 }
 
 _TASK_COLUMNS = {"task_id": "int64", "split": "string", "params": "string"}

@@ -48,6 +48,11 @@ def text(value: Any, place: str) -> None:
         raise Fault(f"{place} is {shown(value)}: expected text")
 
 
+def flag(value: Any, place: str) -> None:
+    if not isinstance(value, bool):
+        raise Fault(f"{place} is {shown(value)}: expected true or false")
+
+
 def anything(value: Any, place: str) -> None:
     """Any value."""
 

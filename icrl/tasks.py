@@ -139,6 +139,8 @@ class TaskFamily(ABC):
     """Those of them that cannot be held, because a benchmark draws its tasks as a whole."""
     ood_sets: Mapping[str, str] = MappingProxyType({})
     """The out-of-distribution sets of `split`: name, and in a few words what lies outside the training tasks."""
+    of_episodes: tuple[str, ...] = ()
+    """Parameters that say how episodes begin, and not what is to be learned: a task's prompt may have others."""
     policy_kinds: tuple[str, ...] = ("optimal",)
     """Kinds of `reference_policy`, the best first: "optimal", or "expert" where it is a script's; may be empty."""
 

@@ -3,7 +3,7 @@
 Shape suffixes: N lanes, T transitions.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -199,9 +199,9 @@ class InContextAgent:
         return self._scales.of(columns).map(to_torch).to(self.model.device)
 
     def _read(self, prompts: Sequence[LearningHistory | None]) -> Transitions | None:
-        """The newest part of each prompt, as far as the context holds it; the last transition is taken over."""
-        starts = [0 if p is None else self.model.window_start(len(p)) for p in prompts]
-        lengths = np.array([0 if p is None else len(p) - s for p, s in zip(prompts, starts, strict=True)])
+        """What each context begins with of its prompt; the last transition is taken over."""
+        rows = [np.arange(0) if p is None else self._rows(lane, p) for lane, p in enumerate(prompts)]
+        lengths = np.array([len(of) for of in rows])
         shape = (self.num_envs, int(lengths.max()))
         if not shape[1]:
             return None
@@ -209,16 +209,15 @@ class InContextAgent:
         numbers, flags = np.zeros((1, *shape)), np.zeros((2, *shape), bool)
         steps, extras = np.zeros(shape, np.int64), {}
         before = Before(*(values.copy() for values in vars(self._before()).values()))
-        for lane, (prompt, start, length) in enumerate(zip(prompts, starts, lengths, strict=True)):
-            if prompt is None or not len(prompt):
+        for lane, (prompt, of) in enumerate(zip(prompts, rows, strict=True)):
+            if prompt is None or not len(of):
                 continue
-            self._check_prompt(lane, prompt)
-            here = (lane, slice(length))
-            observations[here], actions[here] = prompt.observations[start:], prompt.actions[start:]
-            numbers[0][here], steps[here] = prompt.rewards[start:], prompt.step_in_episode[start:]
-            flags[0][here], flags[1][here] = prompt.terminated[start:], prompt.truncated[start:]
+            here, start = (lane, slice(len(of))), int(of[0])
+            observations[here], actions[here] = prompt.observations[of], prompt.actions[of]
+            numbers[0][here], steps[here] = prompt.rewards[of], prompt.step_in_episode[of]
+            flags[0][here], flags[1][here] = prompt.terminated[of], prompt.truncated[of]
             for name in (name for name in self.model.method.needs if name in DERIVED):
-                values = prompt.derived(name)[start:]
+                values = prompt.derived(name)[of]
                 column = extras.setdefault(name, np.zeros(shape + values.shape[1:], values.dtype))
                 column[here] = values
             if start:
@@ -227,6 +226,12 @@ class InContextAgent:
                 before.truncated[lane] = prompt.truncated[start - 1]
             self._actions[lane], self._rewards[lane] = prompt.actions[-1], prompt.rewards[-1]
         return self._columns(observations, actions, numbers[0], *flags, steps, lengths, before, extras)
+
+    def _rows(self, lane: int, prompt: LearningHistory) -> NDArray[np.int64]:
+        """The transitions of a prompt that the context begins with."""
+        self._check_prompt(lane, prompt)
+        start, context = self.model.window_start(len(prompt)), self.model.config.context_length
+        return self.model.method.read_of_prompt(prompt, start, context)
 
     def _check_prompt(self, lane: int, prompt: LearningHistory) -> None:
         """Raises UsageError where a prompt is not of the model's spaces."""
@@ -249,6 +254,7 @@ def load_agent(
     group: str | None = None,
     trust_code: bool = False,
     recording: str | None = None,
+    acting: Mapping[str, Any] | None = None,
 ) -> InContextAgent:
     """The agent of a finished run, or of a checkpoint of any.
 
@@ -258,6 +264,7 @@ def load_agent(
         group: which of the model's groups of spaces the environments are of; the first by default.
         trust_code: run the code of a method or a backbone of somebody's own, which the model names.
         recording: of a run on several datasets, the one whose environments it is to act in; in place of `group`.
+        acting: options of the method that say how it acts, other than it was trained with (`Method.acting`).
 
     Raises:
         UntrustedCode: where there is such code, and it is not trusted.
@@ -282,4 +289,6 @@ def load_agent(
     if recording is not None:
         recordings = read_recordings(path)
         group = group_of(recordings, named(recordings, recording, path).name)
-    return InContextAgent(read_model(folder, trust_code).to(device), greedy, group)
+    model = read_model(folder, trust_code).to(device)
+    model.method.act_with(**(acting or {}))
+    return InContextAgent(model, greedy, group)

@@ -22,6 +22,31 @@ def test_the_test_goals_from_another_start():
     np.testing.assert_allclose(family.anchors(moved).optimum, np.clip(21 - np.maximum(distance, 1), 0, 20))
 
 
+def test_episodes_that_begin_anywhere():
+    """Kills: cells that no episode begins in, one start for all episodes of a lane, anchors of another start, a start
+    from the corner that is none. Under random moves every cell stays as likely as any other."""
+    family = make_family("dark-room-dpt", start="anywhere", size=4, horizon=30, validation=2, test=4, largest=5)
+    split = family.split(0)
+    assert family.axes == ("reward", "start")
+    tasks = split.train * 40
+    histories = record_histories(family, tasks, "random", {}, episodes=5)
+    cells = np.concatenate([history.observations @ np.array([4, 1]) for history in histories])
+    starts = np.concatenate([history.observations[::30] @ np.array([4, 1]) for history in histories])
+    error = (1 / 16 / len(starts)) ** 0.5
+    assert np.bincount(starts, minlength=16) / len(starts) == pytest.approx(1 / 16, abs=5 * error)
+    assert np.bincount(cells, minlength=16) / len(cells) == pytest.approx(1 / 16, abs=0.01)
+    for policy, anchor in (("random", "random"), ("optimal", "optimum")):
+        rewards = [float(h.rewards.sum()) / 5 for h in record_histories(family, tasks, policy, {}, episodes=5)]
+        expected = getattr(family.anchors(tasks), anchor)
+        assert np.mean(rewards) == pytest.approx(expected.mean(), abs=4 * np.std(rewards) / len(rewards) ** 0.5)
+    moved = split.ood["other-start"]
+    assert (family.make(moved, seed=0).reset()[0] == 0).all()
+    assert family.anchors(moved).optimum.tolist() == [30 - max(sum(task.params["goal"]), 1) + 1 for task in moved]
+    # A larger room begins anywhere in all of it.
+    begun = family.make(split.ood["larger"] * 60, seed=0).reset()[0]
+    assert (begun.min(axis=0).tolist(), begun.max(axis=0).tolist()) == ([0, 0], [4, 4])
+
+
 def test_a_larger_room_has_its_own_walls_and_centre():
     """Kills: the smaller room's walls in the larger one, a start that is not its centre, the smaller one's anchors."""
     family, narrow = make_family("dark-room", largest=13), make_family("dark-room")

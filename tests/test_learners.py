@@ -173,6 +173,7 @@ LEARNS = {
     "empirical-mean": "bernoulli-bandit",
     "expert": "cartpole",
     "zero-action": "point-robot",
+    "dpt-roll-in": "gaussian-bandit",
     "lin-thompson": "linear-bandit",
     "lin-ucb": "linear-bandit",
     "psrl": "tabular-mdp",
@@ -258,3 +259,32 @@ def test_the_learners_that_a_message_names_can_learn_the_family(name):
             make_learner(learner, {}, setting)
         advice = str(caught.value).rpartition(": choose ")[2]
         assert advice.split(" or ") == fitting
+
+
+def test_the_roll_in_of_dpt_pulls_arms_in_every_proportion_and_learns_nothing():
+    """Kills: ω that is always small, one p for all histories, a p that follows what was paid.
+
+    With p = (1 - ω) Dir(1) + ω onehot over K arms, E p_k = 1/K. E Σ p² = 2/(K + 1) · E(1 - ω)² + 2/K · E ω (1 - ω) +
+    E ω², which for ω uniform on [0, 1] is 1/3 · (2/(K + 1) + 1/K + 1).
+    """
+    family = make_family("gaussian-bandit", train=1, validation=0, test=4000)
+    tasks, pulls = family.split(0).test, 100
+    columns = record(family, tasks, "dpt-roll-in", {}, episodes=pulls, keep_every=1, seed=0, index=range(len(tasks)))
+    arms = columns.actions.reshape(len(tasks), pulls).astype(int)
+    counts = np.stack([(arms == arm).sum(axis=1) for arm in range(5)], axis=1)
+    assert counts.mean(axis=0) / pulls == pytest.approx(0.2, abs=0.02)
+    # Two different pulls of one history are of one arm with probability Σ p².
+    same = (counts * (counts - 1)).sum(axis=1) / (pulls * (pulls - 1))
+    assert same.mean() == pytest.approx((2 / 6 + 1 / 5 + 1) / 3, abs=0.015)
+    halves = [np.stack([(part == arm).mean(axis=1) for arm in range(5)], axis=1) for part in np.split(arms, 2, axis=1)]
+    assert np.abs(halves[0] - halves[1]).max() < 0.5
+    best = family.means(tasks).argmax(axis=1)
+    assert counts[np.arange(len(tasks)), best].mean() / pulls == pytest.approx(0.2, abs=0.02)
+
+
+def test_the_roll_in_never_pulls_an_arm_that_a_task_lacks():
+    """Kills: data in which an action means nothing."""
+    family = make_family("headless-bandit", train=1, validation=0, test=50)
+    tasks = family.split(0).test
+    columns = record(family, tasks, "dpt-roll-in", {}, episodes=30, keep_every=1, seed=0, index=range(len(tasks)))
+    assert (columns.actions.reshape(len(tasks), 30) < family.valid_actions(tasks)[:, None]).all()

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from icrl.data_gen.generate import generate
+from icrl.envs import make_family
 from icrl.errors import UsageError
 from icrl.eval.prompts import read_prompts
 from icrl.provenance import read_provenance, read_split
@@ -46,6 +47,17 @@ def test_the_last_episodes_of_each(data):
         len(read_prompts(data, read_provenance(data), read_split(data).test, seeds=1, split="test", episodes=9)[0])
         == 30
     )
+
+
+def test_another_start_is_no_other_task(tmp_path):
+    """Kills: a prompt of another goal where starts are left aside; tasks from another start that have no prompt."""
+    anywhere = make_data(tmp_path / "anywhere", family_options=OPTIONS | {"start": "anywhere"}, learner="random")
+    tasks = read_split(anywhere).named("other-start")
+    family = make_family("dark-room", **OPTIONS, start="anywhere")
+    options = {"seeds": 2, "split": "other-start", "family": family}
+    prompts = read_prompts(anywhere, read_provenance(anywhere), tasks, **options)
+    assert [prompt.task_params["goal"] for prompt in prompts] == [task.params["goal"] for task in tasks] * 2
+    assert not any("start" in prompt.task_params for prompt in prompts)
 
 
 def test_what_does_not_fit_is_refused(data, tmp_path):

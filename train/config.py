@@ -111,7 +111,8 @@ class TrainConfig:
     seed: int = 0
     """Of the weights, the order of the windows, dropout and the in-context evaluations."""
     method: Any = choice("icrl.models.methods:METHODS", "ad")  # noqa: RUF009
-    """The method and its options: "ad" is Algorithm Distillation, "dt" Decision Transformer."""
+    """The method and its options: "ad" is Algorithm Distillation, "dt" Decision Transformer, "dpt"
+    Decision-Pretrained Transformer."""
     model: Any = choice("icrl.models.backbones:BACKBONES", "transformer")  # noqa: RUF009
     """The backbone and its size."""
     train: PretrainOptions = field(default_factory=PretrainOptions)

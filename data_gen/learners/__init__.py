@@ -47,6 +47,7 @@ LEARNERS: PlaceRegistry[Callable[..., Learner | OwnLoopLearner]] = PlaceRegistry
             "expert": f"{_HERE}.reference_policies:Expert",
             "random": f"{_HERE}.reference_policies:UniformRandom",
             "zero-action": f"{_HERE}.reference_policies:Zero",
+            "dpt-roll-in": f"{_HERE}.roll_in:DptRollIn",
         }
     },
     accepts=_is_learner,

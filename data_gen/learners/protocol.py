@@ -20,6 +20,9 @@ class Learner(Protocol):
     learn that one, or nothing. `make_learner` asks it, and names the learners that can.
 
     It may define `keep(lanes)`, or derive from `icrl.lanes.PerLane`: then lanes that are done leave the batch.
+
+    A class of which nothing that it does depends on what it has met before says so, `adaptive = False`: then the order
+    of its transitions tells nothing, and methods may shuffle them.
     """
 
     def act(self, observations: NDArray) -> NDArray:

@@ -23,6 +23,7 @@ class _Unchanging(PerLane):
     """A policy as a learner."""
 
     per_lane = ("_policy",)
+    adaptive = False
 
     def __init__(self, policy: ReferencePolicy) -> None:
         self._policy = policy

@@ -23,7 +23,16 @@ from icrl.eval.report.figures import (
     typical_task,
 )
 from icrl.eval.report.style import CSS
-from icrl.eval.summary import Evaluation, in_seeds, last_in_words, number, of_the_way, percent, tasks_in_words
+from icrl.eval.summary import (
+    Evaluation,
+    in_seeds,
+    last_in_words,
+    learner_in_words,
+    number,
+    of_the_way,
+    percent,
+    tasks_in_words,
+)
 from icrl.files import write_atomically
 from icrl.tasks import task_name
 
@@ -157,7 +166,8 @@ def _curve_text(e: Evaluation) -> str:
             f"(dotted: those {kept})."
         )
     elif e.source is not None:
-        text += f" The source learner, {escape(e.source.learner)}, is what the model was trained to imitate."
+        of_data = f"The source learner, {escape(e.source.learner)}, is what the data came from."
+        text += f" {of_data if e.config.learner is None else f'Beside it, the learner {escape(e.source.learner)}.'}"
     return text
 
 
@@ -170,8 +180,8 @@ def _regret_text(e: Evaluation, summary: dict[str, Any]) -> str:
     text = f"Regret adds up, pull by pull, what the best arm pays on average beyond what {earned}."
     if ratio := summary["regret"].get("ratio"):
         text += (
-            f" Over {summary['regret']['pulls']} pulls the model's is {ratio['mean']:.2f} times its source learner's "
-            f"(95% interval {ratio['ci_low']:.2f} to {ratio['ci_high']:.2f})."
+            f" Over {summary['regret']['pulls']} pulls the model's is {ratio['mean']:.2f} times that of "
+            f"{escape(learner_in_words(summary))} (95% interval {ratio['ci_low']:.2f} to {ratio['ci_high']:.2f})."
         )
     return text
 

@@ -40,7 +40,7 @@ def check_method(
         if data is None:
             data = Path(folder) / "data"
             with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-                generate(GenerateConfig(**DATA, **getattr(method, "check_data", {})), data)
+                generate(GenerateConfig(**{**DATA, **method.check_data}), data)
         return run_checks(CHECKS, Subject(name, dict(options or {}), Path(data)), f"method {name}", show)
 
 

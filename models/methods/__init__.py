@@ -10,6 +10,7 @@ METHODS: PlaceRegistry[type[Method]] = PlaceRegistry(
         "": {
             "ad": "icrl.models.methods.ad:AlgorithmDistillation",
             "dt": "icrl.models.methods.dt:DecisionTransformer",
+            "dpt": "icrl.models.methods.dpt:DecisionPretrained",
         }
     },
     accepts=lambda found: issubclass(found, Method),

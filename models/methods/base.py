@@ -9,6 +9,8 @@ Shape suffixes: B windows or lanes, T transitions.
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from types import MappingProxyType
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -16,6 +18,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from icrl.errors import UsageError, did_you_mean
+from icrl.history import LearningHistory
 from icrl.models.spec import Spec
 from icrl.provenance import Provenance
 from icrl.ranges import Scales
@@ -90,6 +94,10 @@ class Method(ABC):
     """Whether it acts towards a return that is asked for."""
     positions: bool = True
     """Whether the backbone is to know the order of its tokens."""
+    check_data: Mapping[str, Any] = MappingProxyType({})
+    """What `icrl check-method` is to record otherwise than it does: values of `GenerateConfig`."""
+    acting: tuple[str, ...] = ()
+    """Options that say how it acts and change no weight: an evaluation may choose others, `--acting.NAME`."""
 
     def __init__(self, options: Any) -> None:
         self.options = options
@@ -136,6 +144,29 @@ class Method(ABC):
     @abstractmethod
     def actor(self, net: nn.Module, group: str) -> Actor:
         """What acts in environments of that group with a net in eval mode."""
+
+    def read_of_prompt(self, prompt: LearningHistory, start: int, context: int) -> NDArray[np.int64]:
+        """Which transitions of a prompt enter the context, and in which order.
+
+        Args:
+            start: the first one of its newest part, as much as a context is left with that has read all of it.
+            context: transitions that the context holds.
+        """
+        return np.arange(start, len(prompt))
+
+    def act_with(self, **options: Any) -> None:
+        """Changes options of `acting`; actors that are made afterwards have them.
+
+        Raises:
+            UsageError: for another option, or a value that the method refuses.
+        """
+        for name in options:
+            if name not in self.acting:
+                takes = f"choose from {', '.join(self.acting)}" if self.acting else "it has none"
+                raise UsageError(
+                    f"acting.{name} is no option of how the method acts{did_you_mean(name, self.acting)}; {takes}"
+                )
+        self.options = replace(self.options, **options)
 
     def after_step(self, net: nn.Module, step: int) -> None:  # noqa: B027
         """Called after every optimiser step with the bare net: target networks are moved here. Usually nothing."""

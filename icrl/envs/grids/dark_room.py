@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from icrl.history import LearningHistory
 
-Start = Literal["centre", "corner"]
+Start = Literal["centre", "corner", "anywhere"]
 Reward = Literal["dense", "once", "ends"]
 
 
@@ -50,7 +50,8 @@ class DarkRoom(TaskFamily):
         largest: cells along a side of the rooms of "larger", which the observations then have room for; there is no
             such set where it equals `size`, and 0 stands for that.
         horizon: steps of an episode, which is truncated there.
-        start: "centre" or "corner", which is (0, 0).
+        start: "centre", "corner", which is (0, 0), or "anywhere": each episode begins in a cell that is drawn. So
+            do the data of the Decision-Pretrained Transformer, which acts from the corner: "other-start".
         reward: "dense" pays on every step at the goal, "once" on the first such step of an episode, "ends" likewise
             and terminates the episode with it.
         validation, test: goals kept out of training.
@@ -60,9 +61,10 @@ class DarkRoom(TaskFamily):
     version = 1
     source = "Laskin et al. 2022 (Algorithm Distillation); goals split as in Zisman et al. 2024 (AD-epsilon)"
     picture_shows = PATHS_SHOW
+    of_episodes = ("start",)
     ood_sets = MappingProxyType(
         {
-            "other-start": "the start of an episode: the corner rather than the centre, or the other way round",
+            "other-start": "the start of an episode: the corner, or the centre where that is the usual one",
             "permuted": "the moves that the buttons make",
         }
     )
@@ -86,6 +88,8 @@ class DarkRoom(TaskFamily):
         self.size, self.largest, self.horizon, self.reward, self.start = size, largest, horizon, reward, start
         self.observation_space = gym.spaces.MultiDiscrete([largest, largest])
         self.action_space = gym.spaces.Discrete(NUM_ACTIONS)
+        if start == "anywhere":
+            self.axes = (*type(self).axes, "start")
         if largest > size:
             outside = f"goals outside the room of training, in a room of {largest}×{largest} cells"
             self.ood_sets = {**type(self).ood_sets, "larger": outside}
@@ -110,7 +114,7 @@ class DarkRoom(TaskFamily):
         Goals that an episode is too short for are left out, unless all are: no return can be measured against them.
         """
         tasks = [self._task(int(number)) for number in test]
-        start = _cell(self.size, "corner" if self.start == "centre" else "centre")
+        start = _cell(self.size, "centre" if self.start == "corner" else "corner")
         near = [task for task in tasks if _steps(start, task.params["goal"]) <= self.horizon] or tasks
         moved, numbers, larger = (ood_numbers(position, len(tasks)) for position in range(3))
         sets = {
@@ -120,7 +124,7 @@ class DarkRoom(TaskFamily):
             "permuted": rewired(tasks, numbers, seed, f"{self.name} wirings"),
         }
         if self.largest > self.size:
-            start = _cell(self.largest, self.start)
+            start = _cell(self.largest, "corner" if self.start == "anywhere" else self.start)
             cells = permutation(seed, f"{self.name} larger", self.largest**2)
             goals = [[int(cell) // self.largest, int(cell) % self.largest] for cell in cells]
             outside = [goal for goal in goals if max(goal) >= self.size]
@@ -142,7 +146,7 @@ class DarkRoom(TaskFamily):
         return np.array([task.params["goal"] for task in tasks], np.int64).reshape(-1, 2)
 
     def starts(self, tasks: Sequence[Task]) -> NDArray[np.int64]:
-        """(row, column) of the cells that episodes start from, shape `(N, 2)`."""
+        """(row, column) of the cells that episodes start from, shape `(N, 2)`; both -1 where one is drawn."""
         usual = [_cell(size, self.start) for size in self.sizes(tasks).tolist()]
         starts = [task.params.get("start", cell) for task, cell in zip(tasks, usual, strict=True)]
         return np.array(starts, np.int64).reshape(-1, 2)
@@ -165,7 +169,8 @@ class DarkRoom(TaskFamily):
                 value_GS = expected_visits(size, goal_G, epsilon, self.horizon)
             else:
                 value_GS = reach_probability(size, goal_G, epsilon, self.horizon)[-1]
-            return_N[lanes] = value_GS[which, start_N2[lanes] @ np.array([size, 1])]
+            start_L = start_N2[lanes] @ np.array([size, 1])
+            return_N[lanes] = np.where(start_L < 0, value_GS.mean(axis=1)[which], value_GS[which, start_L])
         return return_N
 
     def anchors(self, tasks: Sequence[Task]) -> Anchors:
@@ -274,11 +279,11 @@ class DarkRoomEnv(BatchedEnv):
     Args:
         family: gives size, horizon and reward rule.
         tasks: N; they give goals, starts and wirings.
-        seed, index: as in `TaskFamily.make`; the room itself draws nothing at random.
+        seed, index: as in `TaskFamily.make`; nothing is drawn but starts, where these are.
     """
 
     vouched = True
-    per_lane = ("_goal_N", "_start_N", "_cell_N", "_paid_N", "_meaning_NA", "_table_N")
+    per_lane = ("_goal_N", "_start_N", "_size_N", "_cell_N", "_paid_N", "_meaning_NA", "_table_N")
     lane_counters = ("_lane_N",)
 
     def __init__(
@@ -292,6 +297,8 @@ class DarkRoomEnv(BatchedEnv):
         self._once, self._ends = family.reward == "once", family.reward == "ends"
         width = family.largest
         self._goal_N, self._start_N = family.goal_cells(tasks), family.starts(tasks) @ np.array([width, 1])
+        self._size_N = family.sizes(tasks)
+        self._width = width
         self._cell_N = self._start_N.copy()
         self._paid_N = np.zeros(len(tasks), bool)
         self._lane_N = np.arange(len(tasks))
@@ -305,6 +312,10 @@ class DarkRoomEnv(BatchedEnv):
     def _start(self, lanes: NDArray[np.int64]) -> None:
         self._cell_N[lanes] = self._start_N[lanes]
         self._paid_N[lanes] = False
+        if (drawn := lanes[self._start_N[lanes] < 0]).size:
+            size = self._size_N[drawn]
+            row, column = np.divmod(self.streams.integers(size**2, drawn), size)
+            self._cell_N[drawn] = row * self._width + column
 
     def _advance(self, actions: NDArray) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         if self._meaning_NA is not None:
@@ -349,7 +360,9 @@ class WayToGoal(PerLane):
 
 
 def _cell(size: int, where: Start) -> list[int]:
-    """(row, column) of the corner or the centre of a room."""
+    """(row, column) of the corner or the centre of a room; -1, -1 for any cell."""
+    if where == "anywhere":
+        return [-1, -1]
     return [0, 0] if where == "corner" else [size // 2, size // 2]
 
 
