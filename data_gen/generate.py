@@ -94,11 +94,11 @@ def generate(
     except BaseException as error:
         _drop_partials(out)
         if isinstance(error, FamilyError) and not there:
-            # A mended family makes other data: what this one has made is of no use.
+            # A corrected family makes other data: what this one has made is of no use.
             for shard in missing:
                 drop_shard(shards.path(shard))
         if isinstance(error, Exception) and not any(shards.path(shard).exists() for shard in range(len(shards))):
-            # An error of the family's or the learner's: the mended command finds the folder as the first one did.
+            # An error of the family's or the learner's: the corrected command finds the folder as the first one did.
             for name in (CONFIG_FILE, PROVENANCE_FILE, TASKS_FILE):
                 (out / name).unlink(missing_ok=True)
             with suppress(OSError):

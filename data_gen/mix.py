@@ -38,7 +38,7 @@ def mix(datasets: Sequence[str | Path], out: str | Path) -> Path:
         raise UsageError(f"--out {out} holds other files ({found.example}): expected a new or empty folder")
     stores = open_stores(datasets)
     if len(stores) < 2:
-        raise UsageError(f"{len(stores)} recording is no mixture: expected two datasets or more")
+        raise UsageError(f"{len(stores)} recording is not a mixture: expected two datasets or more")
     names = names_of([store.provenance.family for store in stores])
     out.parent.mkdir(parents=True, exist_ok=True)
     temporary = out.with_name(f".{out.name}.partial")

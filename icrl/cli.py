@@ -39,7 +39,7 @@ BARRED = (
     errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP,
     errno.ENAMETOOLONG, errno.EIO, errno.ENXIO,
 )  # fmt: skip
-"""Errors of the system that a user can mend: a disk that is full, a path that is closed to them or not there."""
+"""Errors of the system that a user can fix: a disk that is full, a path that is closed to them or not there."""
 
 
 class UsageParser(ArgumentParser):
@@ -86,7 +86,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run_main(main_function: Callable[[Sequence[str]], int | None], argv: Sequence[str] | None = None) -> int:
-    """Runs a command's main; what a user can mend becomes one line on stderr and an exit code, not a traceback.
+    """Runs a command's main; what a user can fix becomes one line on stderr and an exit code, not a traceback.
 
     Args:
         argv: the arguments; None is those of this process, which then ends with this command.
@@ -134,7 +134,7 @@ def _run(main_function: Callable[[Sequence[str]], int | None], argv: list[str]) 
         where = f" at {error.filename}" if error.filename else ""
         what = "free some space, then go on with --resume; or give another --out"
         if error.errno in BARRED:
-            what = "give another path, or mend its rights"
+            what = "give another path, or change its permissions"
         print(f"icrl: cannot read or write{where}: {error.strerror}; {what}", file=sys.stderr)
         return 1
 

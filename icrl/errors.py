@@ -1,4 +1,4 @@
-"""The errors a user can cause. Each message says what was got, what was expected, and how to mend it.
+"""The errors a user can cause. Each message says what was got, what was expected, and how to fix it.
 
 The command line prints the message as one line: exit code 2 for `UsageError`, 1 for the rest.
 """
@@ -8,7 +8,7 @@ from difflib import get_close_matches
 
 
 class IcrlError(Exception):
-    """Base class: anything that is the user's to mend rather than a fault of the framework."""
+    """Base class: anything that is for the user to fix rather than a fault of the framework."""
 
 
 class UsageError(IcrlError, ValueError):

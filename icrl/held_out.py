@@ -66,7 +66,7 @@ class Comparison:
         return {"tasks": twins if twins >= FEW or self.leaks(name) else 0, "of": self.compared[name]}
 
     def sentence(self, name: str) -> str:
-        """A set's twins in words, with how to mend them."""
+        """A set's twins in words, with how to fix them."""
         task, twin = self.twins[name][0]
         return (
             f"{len(self.twins[name])} of {self.compared[name]} {name} tasks do over {self.steps:,} steps what a "

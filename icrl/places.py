@@ -50,7 +50,7 @@ def find_place(place: str, folder: Path | None) -> str:
     Nothing of it is run.
 
     Raises:
-        UsageError: where it is not to be found, with the way to name it anew.
+        UsageError: where it is not to be found, with the way to name it again.
     """
     where, _, attribute = place.rpartition(":")
     if where.endswith(".py"):

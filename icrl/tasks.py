@@ -256,7 +256,7 @@ def task_name(task: Task) -> str:
 
 
 def lane_numbers(repeat: ArrayLike, tasks: Sequence[Task]) -> NDArray[np.int64]:
-    """Stream numbers of lanes, shape `(N,)`: of the how-manieth lane on which task each is, wherever it stands.
+    """Stream numbers of lanes, shape `(N,)`: which of the lanes on its task each lane is, and of which task.
 
     Args:
         repeat: a number from 0, or one for each task.

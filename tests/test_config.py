@@ -1,4 +1,4 @@
-"""Presets, YAML files and flags: one precedence, checked types, and an error that says how to mend it."""
+"""Presets, YAML files and flags: one precedence, checked types, and an error that says how to fix it."""
 
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal

@@ -230,7 +230,7 @@ def test_wrong_learners_and_options_are_named():
         make(room, "q-learning", stepsize=0.1)
     with pytest.raises(UsageError, match="step_size='a' is a str"):
         make(room, "q-learning", step_size="a")
-    with pytest.raises(UsageError, match="dark-room is none"):
+    with pytest.raises(UsageError, match="dark-room is not one"):
         make(room, "thompson")
     with pytest.raises(UsageError, match="explore_fraction=0"):
         make(bandit, "q-learning", explore_fraction=0)

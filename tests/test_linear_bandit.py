@@ -214,7 +214,7 @@ def test_wrong_use_is_named():
     bandit = make_family("bernoulli-bandit")
     setting = LearnerSetting(bandit, bandit.split(0).train[:2], 5, 0, np.arange(2))
     for learner in ("lin-thompson", "lin-ucb"):
-        with pytest.raises(UsageError, match="bernoulli-bandit is none"):
+        with pytest.raises(UsageError, match="bernoulli-bandit is not one"):
             make_learner(learner, {}, setting)
     family = make_family(FIXED)
     setting = LearnerSetting(family, family.split(0).train[:2], 5, 0, np.arange(2))

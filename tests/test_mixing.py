@@ -10,7 +10,7 @@ import torch
 from icrl.errors import UsageError
 from icrl.models.sampling.windows import WindowReader
 from icrl.train.mixing import Mix, check_passes, joined, mixed_loss
-from icrl.train.samples import Share, TrainingSamples, order_of_samples
+from icrl.train.samples import BatchSlice, TrainingSamples, order_of_samples
 
 WEIGHTS = [(1,), (1, 1, 1), (1, 2, 1), (5, 1), (1, 7, 3, 2)]
 
@@ -78,8 +78,8 @@ def test_a_step_reads_the_same_samples_however_it_is_shared_out(tiny_store, worl
     seen = {"0": [], "1": []}
     for item in range(6 * accumulation):
         for rank in range(world_size):
-            share = Share(12, accumulation, rank, world_size)
-            for batch in TrainingSamples(samplers, share, seed=3, mix=Mix((1, 2)))[item]:
+            mine = BatchSlice(12, accumulation, rank, world_size)
+            for batch in TrainingSamples(samplers, mine, seed=3, mix=Mix((1, 2)))[item]:
                 seen[batch.group] += batch.lengths.tolist()
     for number, (group, size) in enumerate((("0", 5), ("1", 7))):
         purpose = f"window order of recording {number}" if number else "window order"

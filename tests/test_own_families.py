@@ -1,4 +1,4 @@
-"""Mistakes in a family of a user's own: each is one line that says what to mend, from every command."""
+"""Mistakes in a family of a user's own: each is one line that says what to fix, from every command."""
 
 import sys
 
@@ -41,7 +41,7 @@ MISTAKES = {
         "NameNotFound: Environment `Pendulm`",
     ),
     "no environment": ("def make_env(self): pass", "make_env gave None, expected a gymnasium environment"),
-    "a range alone": ("parameters = {'gain': (0.5, 2.0)}", "swing: gain of its parameters is no"),
+    "a range alone": ("parameters = {'gain': (0.5, 2.0)}", "swing: gain of its parameters is not"),
     "an axis that is none": ("axes = ('rewards',)", "expected a tuple of reward, dynamics, observation, start"),
     "no episode": ("horizon = 0", "has the horizon 0: expected the number of steps"),
     "an option that is lost": (

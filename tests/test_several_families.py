@@ -107,7 +107,7 @@ def test_a_mixed_dataset_trains_the_same_model(run, three, tmp_path, capsys):
         HistoryStore.open(mixed)
     with pytest.raises(UsageError, match="holds other files"):
         icrl.mix(three, mixed)
-    with pytest.raises(UsageError, match="1 recording is no mixture"):
+    with pytest.raises(UsageError, match="1 recording is not a mixture"):
         icrl.mix(three[:1], tmp_path / "one")
     assert not (tmp_path / "one").exists()
     (mixed / "dark-room" / "provenance.json").write_text("{}")

@@ -195,7 +195,7 @@ def test_wrong_options_are_refused():
     with pytest.raises(UsageError, match="states=1"):
         make_family("tabular-mdp", states=1)
     room, family = make_family("dark-room"), make_family("tabular-mdp", train=1, test=1)
-    with pytest.raises(UsageError, match="dark-room is none"):
+    with pytest.raises(UsageError, match="dark-room is not one"):
         make_learner("psrl", {}, LearnerSetting(room, room.split(0).train[:2], 5, 0, np.arange(2)))
     with pytest.raises(UsageError, match="samples=0"):
         make_learner("opsrl", {"samples": 0}, LearnerSetting(family, family.split(0).train, 5, 0, np.arange(1)))

@@ -247,7 +247,7 @@ class Fam(GymnasiumFamily):
 
 @pytest.mark.parametrize(("workers", "limit"), [(1, -1), (2, -1), (1, 8.0)])
 def test_nothing_is_left_of_a_dataset_that_is_refused(tmp_path, monkeypatch, capsys, workers, limit):
-    """Kills: a folder that the mended command does not take."""
+    """Kills: a folder that the corrected command does not take."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "fam.py").write_text(f"LIMIT = {limit}\n{FILE}")
     make = ["generate", "--family", "fam.py:Fam", "--learner", "random", "--episodes", "2", "--out", "data"]

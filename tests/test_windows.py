@@ -10,7 +10,7 @@ from icrl.errors import UsageError
 from icrl.models.sampling.windows import WindowIndex, WindowReader
 from icrl.store import HistoryStore
 from icrl.train.permutation import permute
-from icrl.train.samples import Share, TrainingSamples, order_of_samples, split_histories
+from icrl.train.samples import BatchSlice, TrainingSamples, order_of_samples, split_histories
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 63, 64, 65, 1000])
@@ -51,7 +51,7 @@ def test_every_window_once_per_epoch_over_all_processes(world_size, accumulation
     for step in range(num_windows * epochs // batch + 1):
         for part in range(accumulation):
             for rank in range(world_size):
-                samples = Share(batch, accumulation, rank, world_size).samples(step, part)
+                samples = BatchSlice(batch, accumulation, rank, world_size).samples(step, part)
                 seen += order_of_samples(samples, num_windows, seed=5).tolist()
     for epoch in range(epochs):
         assert sorted(seen[epoch * num_windows : (epoch + 1) * num_windows]) == list(range(num_windows))
@@ -61,7 +61,7 @@ def test_a_step_reads_the_same_windows_for_every_world_size():
     """Kills: a sampler under which two processes learn from other windows than one does."""
     steps = {}
     for world_size in (1, 2, 4):
-        parts = [Share(8, 1, rank, world_size).samples(11) for rank in range(world_size)]
+        parts = [BatchSlice(8, 1, rank, world_size).samples(11) for rank in range(world_size)]
         steps[world_size] = order_of_samples(np.concatenate(parts), 1000, seed=0).tolist()
     assert steps[1] == steps[2] == steps[4]
 
@@ -69,7 +69,7 @@ def test_a_step_reads_the_same_windows_for_every_world_size():
 def test_a_batch_that_does_not_divide_is_refused():
     """Kills: a silently smaller global batch."""
     with pytest.raises(UsageError, match=r"batch_size 8 does not divide over 3 processes .* multiple of 3"):
-        Share(8, 1, 0, 3)
+        BatchSlice(8, 1, 0, 3)
 
 
 def test_held_out_histories_are_whole_disjoint_and_fixed():
@@ -127,7 +127,7 @@ def test_short_histories_are_padded(tmp_path):
 @pytest.mark.parametrize("workers", [0, 2])
 def test_any_number_of_workers_gives_the_same_batches_and_a_resume_reads_on(tiny_store, workers):
     """Kills: batches that depend on which worker made them, and a resume that reads windows twice."""
-    windows = TrainingSamples([WindowReader(tiny_store, range(len(tiny_store)), 5)], Share(4), seed=3)
+    windows = TrainingSamples([WindowReader(tiny_store, range(len(tiny_store)), 5)], BatchSlice(4), seed=3)
     loader = torch.utils.data.DataLoader(windows, batch_size=None, sampler=range(2, 6), num_workers=workers)
     for step, (batch,) in zip(range(2, 6), loader, strict=True):
         (expected,) = windows[step]

@@ -106,7 +106,7 @@ def resume(accelerator: Any, run: Path) -> dict[str, Any] | None:
         return state
     if damage:
         raise CheckpointError(
-            f"{damage}, and none before it is whole: restore it, or remove {run / CHECKPOINT_FOLDER} to begin anew"
+            f"{damage}, and none before it is whole: restore it, or remove {run / CHECKPOINT_FOLDER} to start over"
         )
     return None
 

@@ -33,7 +33,7 @@ PROGRAM = "icrl.train.train"
 FAILURES = "ICRL_FAILURES"
 """An environment variable: the folder where the processes of a launch leave what went wrong in them."""
 # DeepSpeed calls what the newest PyTorch renames; FSDP warns of changes in place to the output, which nobody makes.
-_NOTHING_TO_MEND = (r"`torch\.distributed\.\w+` is deprecated", r"FSDP2-wrapped module .* returned a view tensor")
+_HARMLESS = (r"`torch\.distributed\.\w+` is deprecated", r"FSDP2-wrapped module .* returned a view tensor")
 
 
 class ChildError(LaunchError):
@@ -186,7 +186,7 @@ def make_accelerator(launch: Launch | None, *, precision: str, accumulation: int
     if not torch.cuda.is_available():
         # DeepSpeed, which transformers imports where it can, would look for a device and warn that there is none.
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
-    for message in _NOTHING_TO_MEND:
+    for message in _HARMLESS:
         warnings.filterwarnings("ignore", message=message)
     if deepspeed:
         _prepare_deepspeed(cuda)

@@ -86,7 +86,7 @@ def fit(
         after_step(done)
         row: dict[str, float] = {}
         if due(done, options.log_every, options.steps):
-            meter.share(accelerator)
+            meter.gather(accelerator)
             row = meter.means()
             if not math.isfinite(row["loss"]):
                 raise TrainingError(
@@ -108,7 +108,7 @@ def fit(
             report({"step": done, **row})
         stopped = stops(done) and done < options.steps
         if stopped or due(done, options.checkpoint_every, options.steps):
-            meter.share(accelerator)
+            meter.gather(accelerator)
             save(done)
         outside += time.perf_counter() - pause
         advance(1, note=shown)

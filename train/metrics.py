@@ -31,7 +31,7 @@ class Meter:
                 self.sums[name] = value.clone()
         self.count += 1
 
-    def share(self, accelerator: Any) -> None:
+    def gather(self, accelerator: Any) -> None:
         """Replaces each process's sums by their mean over all processes."""
         if accelerator.num_processes > 1 and self.sums:
             names = sorted(self.sums)

@@ -39,7 +39,7 @@ from icrl.train.config import PretrainOptions, TrainConfig, lasting
 from icrl.train.metrics import METRICS_FILE, MetricsLog
 from icrl.train.mixing import Mix, check_passes
 from icrl.train.parts import Part, open_parts, samplers_of, specs_of
-from icrl.train.samples import Share
+from icrl.train.samples import BatchSlice
 
 LOCK_FILE = ".lock"
 CHECKPOINT_SIZE = 3
@@ -89,12 +89,12 @@ class Plan:
             DatasetError, UsageError: where they do not.
         """
         options = config.train
-        share = Share(options.batch_size, options.accumulation, 0, num_processes)
+        mine = BatchSlice(options.batch_size, options.accumulation, 0, num_processes)
         method = METHODS[config.method.name](config.method.options)
         parts, notes = open_parts(config, data, out, consent or Consent(), method)
         names = [part.name for part in parts]
         mix = Mix.of(options.mix, names)
-        check_passes(mix, [part.group for part in parts], names, share.per_pass, share.batch_size)
+        check_passes(mix, [part.group for part in parts], names, mine.per_pass, mine.batch_size)
         # A run keeps the scales that it began with; one that is older than scales goes on without.
         begun = checkpoints_of(out)
         specs = specs_of(parts, method, checkpoints.scales_of(begun) if begun else None)
@@ -221,7 +221,7 @@ def check_folder(plan: Plan, resume: bool) -> State:
         if not checkpoints_of(out):
             raise UsageError(
                 f"{out} has no checkpoint from which its {step:,} steps could become {wanted:,} (it was trained with "
-                "train.checkpoint_every 0, or they were removed): train anew with another --out"
+                "train.checkpoint_every 0, or they were removed): train again with another --out"
             )
         return "started"
     return state
@@ -247,7 +247,7 @@ def _config_before(out: Path) -> tuple[dict[str, Any], int]:
         return lasting(values), int(values["train"]["steps"])
     except (OSError, ValueError, RecursionError, yaml.YAMLError, AttributeError, TypeError, KeyError) as error:
         reason = " ".join(str(error).split())
-        raise CheckpointError(f"{out / CONFIG_FILE} is not readable ({reason}): restore it, or begin anew") from None
+        raise CheckpointError(f"{out / CONFIG_FILE} is not readable ({reason}): restore it, or start over") from None
 
 
 @contextmanager
@@ -309,12 +309,12 @@ def open_log(plan: Plan) -> MetricsLog:
     return MetricsLog(plan.out, wandb=options.wandb, project=options.wandb_project, config=config)
 
 
-def tell_deepspeed(accelerator: Any, options: PretrainOptions, share: Share) -> None:
+def set_deepspeed_batch(accelerator: Any, options: PretrainOptions, mine: BatchSlice) -> None:
     """DeepSpeed accumulates and clips by itself, by its own config."""
     if accelerator.distributed_type.name != "DEEPSPEED":
         return
     accelerator.deepspeed_plugin.deepspeed_config.update(
-        train_micro_batch_size_per_gpu=share.per_pass,
+        train_micro_batch_size_per_gpu=mine.per_pass,
         gradient_accumulation_steps=options.accumulation,
         gradient_clipping=options.clip,
     )

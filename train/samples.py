@@ -34,7 +34,7 @@ def order_of_samples(
 
 
 @dataclass(frozen=True)
-class Share:
+class BatchSlice:
     """What part of each step's samples one process reads.
 
     Raises:
@@ -85,11 +85,11 @@ class TrainingSamples(torch.utils.data.Dataset):
         samplers: of each recording; `mix` says how often each has its turn.
     """
 
-    def __init__(self, samplers: Sequence[Sampler], share: Share, seed: int, mix: Mix | None = None) -> None:
-        self.samplers, self.share, self.seed, self.mix = samplers, share, seed, mix or Mix((1,) * len(samplers))
+    def __init__(self, samplers: Sequence[Sampler], mine: BatchSlice, seed: int, mix: Mix | None = None) -> None:
+        self.samplers, self.mine, self.seed, self.mix = samplers, mine, seed, mix or Mix((1,) * len(samplers))
 
     def __getitem__(self, item: int) -> tuple[Transitions, ...]:
-        whose, own = self.mix.deal(self.share.samples(*divmod(item, self.share.accumulation)))
+        whose, own = self.mix.deal(self.mine.samples(*divmod(item, self.mine.accumulation)))
         batches: dict[str, list[Transitions]] = {}
         for number, sampler in enumerate(self.samplers):
             if len(samples := own[whose == number]):

@@ -152,7 +152,7 @@ def _train_here(plan: Any, resume: bool, launch: Launch | None, num_processes: i
     from icrl.train.mixing import mixed_loss
     from icrl.train.optim import make_optimizer
     from icrl.train.parts import labels_of
-    from icrl.train.samples import Share, TrainingSamples
+    from icrl.train.samples import BatchSlice, TrainingSamples
     from icrl.train.stops import Vote, leave_signals_to_parent
 
     config, options, out = plan.config, plan.config.train, plan.out
@@ -162,13 +162,13 @@ def _train_here(plan: Any, resume: bool, launch: Launch | None, num_processes: i
     accelerator = make_accelerator(launch, precision=options.precision, accumulation=options.accumulation)
     check_processes(accelerator, launch, num_processes)
     first = accelerator.is_main_process
-    share = Share(options.batch_size, options.accumulation, accelerator.process_index, accelerator.num_processes)
+    mine = BatchSlice(options.batch_size, options.accumulation, accelerator.process_index, accelerator.num_processes)
 
     # 2. Model and optimiser: the same first weights in every process.
     torch.manual_seed(derive_seed(config.seed, "weights"))
     bare = InContextModel(plan.model_config)
     curves = curves_of(plan, InContextModel(plan.model_config).to(accelerator.device).eval())
-    runs.tell_deepspeed(accelerator, options, share)
+    runs.set_deepspeed_batch(accelerator, options, mine)
     sharded = accelerator.distributed_type.name in ("DEEPSPEED", "FSDP")
     model, optimizer = accelerator.prepare(bare, make_optimizer(bare, options, sharded=sharded))
     # What would fail after the last step fails before the first.
@@ -212,7 +212,7 @@ def _train_here(plan: Any, resume: bool, launch: Launch | None, num_processes: i
 
         # 5. Train. SIGTERM waits for the end of a step, and for the model once the last one is done.
         batches = torch.utils.data.DataLoader(
-            TrainingSamples(plan.samplers, share, config.seed, plan.mix),
+            TrainingSamples(plan.samplers, mine, config.seed, plan.mix),
             batch_size=None,
             sampler=range(done * options.accumulation, options.steps * options.accumulation),
             num_workers=options.workers,

@@ -24,7 +24,7 @@ class _ArmStatistics(PerLane):
 
     @staticmethod
     def misfit(family: TaskFamily) -> str:
-        return "" if isinstance(family, Bandit) else f"learns bandits, and {family.name} is none"
+        return "" if isinstance(family, Bandit) else f"learns bandits, and {family.name} is not one"
 
     def __init__(self, setting: LearnerSetting, purpose: str) -> None:
         arms = int(setting.family.action_space.n)

@@ -25,7 +25,7 @@ class _LinearPosterior(PerLane):
     @staticmethod
     def misfit(family: TaskFamily) -> str:
         fits = isinstance(family, LinearBandit | ContextualLinearBandit)
-        return "" if fits else f"learns linear bandits, and {family.name} is none"
+        return "" if fits else f"learns linear bandits, and {family.name} is not one"
 
     def __init__(self, setting: LearnerSetting, purpose: str, prior_variance: float, noise_variance: float) -> None:
         lanes, dimension = len(setting.tasks), setting.family.dimension

@@ -34,7 +34,7 @@ class _PosteriorPlanner(ABC, PerLane):
 
     @staticmethod
     def misfit(family: TaskFamily) -> str:
-        return "" if isinstance(family, TabularMdp) else f"plans in tabular MDPs, and {family.name} is none"
+        return "" if isinstance(family, TabularMdp) else f"plans in tabular MDPs, and {family.name} is not one"
 
     def __init__(self, setting: LearnerSetting, name: str, prior_mean: float) -> None:
         family = setting.family

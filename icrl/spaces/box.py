@@ -38,7 +38,7 @@ class BoxCodec(Codec):
     def from_dict(self, description: dict[str, Any]) -> gym.Space:
         dtype = description.get("dtype", "float32")
         if dtype not in DTYPES:
-            raise ValueError(f"{dtype!r} is no type of a Box")
+            raise ValueError(f"{dtype!r} is not a type of a Box")
         shape = tuple(description["shape"])
         low, high = (
             _read(description[side], shape, np.dtype(dtype), unbounded)

@@ -230,13 +230,13 @@ def _limit(sizes: NDArray[np.int64], dtype: np.dtype) -> tuple[np.dtype, Any]:
 
 def _whole(n: Any) -> int:
     if not isinstance(n, int) or isinstance(n, bool):
-        raise ValueError(f"{n!r} is no whole number")
+        raise ValueError(f"{n!r} is not a whole number")
     return n
 
 
 def _count(n: Any) -> int:
     if _whole(n) < 1:
-        raise ValueError(f"{n!r} is no number of values")
+        raise ValueError(f"{n!r} is not a number of values")
     return n
 
 

@@ -30,7 +30,7 @@ class ImageCodec(BoxCodec):
 
     def from_dict(self, description: dict[str, Any]) -> gym.Space:
         if len(description["shape"]) < 2:
-            raise ValueError(f"{description['shape']} is no shape of an image")
+            raise ValueError(f"{description['shape']} is not a shape of an image")
         return super().from_dict(_as_box(description))
 
     def share_a_scale(self, description: dict[str, Any]) -> bool:

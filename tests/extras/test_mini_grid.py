@@ -6,7 +6,7 @@ import pytest
 minigrid = pytest.importorskip("minigrid")
 
 from icrl.envs import FAMILIES, make_family  # noqa: E402
-from icrl.envs.mini_grid.shortest_way import Plan  # noqa: E402
+from icrl.envs.mini_grid.shortest_way import ShortestWays  # noqa: E402
 from icrl.errors import UsageError  # noqa: E402
 
 NAMES = [name for name in FAMILIES if name.startswith("minigrid")]
@@ -29,8 +29,8 @@ def follow(family, tasks, noise: float = 0.0) -> tuple[np.ndarray, np.ndarray, l
     while running.any():
         actions = policy.act(observations)
         for lane, task in enumerate(tasks):
-            plan = family.plan(task)
-            cells = plan.cells_C2[plan.states(policy._possible[lane]).cell]
+            ways = family.ways(task)
+            cells = ways.cells_C2[ways.states(policy._possible[lane]).cell]
             found.append((cells == env.cells[lane]).all(axis=1).any())
         random = generator.integers(0, 7, len(tasks))
         actions = np.where(generator.random(len(tasks)) < noise, random, actions)
@@ -75,10 +75,10 @@ def test_a_lane_is_the_packages_environment(name):
 @pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.parametrize("name", NAMES)
 def test_the_optimal_policy_takes_as_many_steps_as_promised(name, seed):
-    """Kills: a plan of other rules than the environment's, an optimum that nobody can earn, a layout without a way."""
+    """Kills: ways by other rules than the environment's, an optimum that nobody can earn, a layout without a way."""
     family = make_family(name, **SMALL)
     tasks = family.split(seed).test
-    promised = np.array([family.plan(task).length() for task in tasks], float)
+    promised = np.array([family.ways(task).length() for task in tasks], float)
     total, steps, found = follow(family, tasks)
     assert np.array_equal(steps, promised)
     assert total == pytest.approx(1 - 0.9 * promised / family.horizon, rel=1e-6)
@@ -109,7 +109,7 @@ def test_the_way_through_an_empty_room_is_its_distance_and_its_turns():
         turns = min(
             (first - layout.direction) % 4 if (first - layout.direction) % 4 < 3 else 1 for first in wanted
         ) + (len(wanted) - 1)
-        assert family.plan(task).length() == right + down + turns
+        assert family.ways(task).length() == right + down + turns
     assert len({family.layout(task).key for part in split.names for task in split.named(part)}) == 160
 
 
@@ -138,7 +138,7 @@ def test_the_start_can_be_held(name):
     for task in family.split(0).test:
         layout = family.layout(task)
         assert layout.direction == 0
-        assert Plan(layout).length() is not None
+        assert ShortestWays(layout).length() is not None
         if name == "minigrid-door-key":
             assert layout.position in ((1, 1), (2, 1), (1, 2))
 

@@ -30,11 +30,11 @@ class BayesOptimum:
 
     def __init__(self, pulls: int, num_arms: int) -> None:
         self._pulls, self._num_arms = pulls, num_arms
-        self._plan = cache(self._plan_from)
+        self._best = cache(self._best_from)
 
     def value(self) -> float:
         """The largest expected total reward."""
-        return self._plan(self._pulls, ())[0]
+        return self._best(self._pulls, ())[0]
 
     def returns(self) -> NDArray[np.float64]:
         """The expected reward of each pull of that agent, shape `(pulls,)`; they add up to `value()`."""
@@ -43,7 +43,7 @@ class BayesOptimum:
         for pull in range(self._pulls):
             following: dict[Belief, float] = {}
             for pulled, chance in chances.items():
-                s, f = self._plan(self._pulls - pull, pulled)[1]
+                s, f = self._best(self._pulls - pull, pulled)[1]
                 p = (s + 1) / (s + f + 2)
                 reward_M[pull] += chance * p
                 for after, q in ((_moved(pulled, (s, f), (s + 1, f)), p), (_moved(pulled, (s, f), (s, f + 1)), 1 - p)):
@@ -58,7 +58,7 @@ class BayesOptimum:
         for pull in range(self._pulls):
             # Arms that were never pulled are no part of a belief.
             beliefs = [tuple(sorted(arm for arm in counts_K if arm != (0, 0))) for counts_K in counts_NK]
-            best = [self._plan(self._pulls - pull, belief)[1] for belief in beliefs]
+            best = [self._best(self._pulls - pull, belief)[1] for belief in beliefs]
             arm_N = np.array([counts_K.index(arm) for counts_K, arm in zip(counts_NK, best, strict=True)])
             earned_NM[:, pull] = p_NK[lane_N, arm_N]
             paid_N = streams.uniform() < earned_NM[:, pull]
@@ -66,7 +66,7 @@ class BayesOptimum:
                 counts_K[arm] = (s + 1, f) if paid else (s, f + 1)
         return earned_NM
 
-    def _plan_from(self, left: int, pulled: Belief) -> tuple[float, tuple[int, int]]:
+    def _best_from(self, left: int, pulled: Belief) -> tuple[float, tuple[int, int]]:
         """Value of a belief, and the (s, f) of an arm to pull."""
         if left == 0:
             return 0.0, (0, 0)
@@ -76,8 +76,8 @@ class BayesOptimum:
         return max((self._pull_value(left, pulled, s, f), (s, f)) for s, f in options)
 
     def _pull_value(self, left: int, pulled: Belief, s: int, f: int) -> float:
-        after_success = self._plan(left - 1, _moved(pulled, (s, f), (s + 1, f)))[0]
-        after_failure = self._plan(left - 1, _moved(pulled, (s, f), (s, f + 1)))[0]
+        after_success = self._best(left - 1, _moved(pulled, (s, f), (s + 1, f)))[0]
+        after_failure = self._best(left - 1, _moved(pulled, (s, f), (s, f + 1)))[0]
         p = (s + 1) / (s + f + 2)
         return p * (1.0 + after_success) + (1.0 - p) * after_failure
 

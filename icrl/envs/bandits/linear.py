@@ -103,7 +103,7 @@ def expected_largest_normal(count: int) -> float:
 def _check_options(dimension: int, noise: float) -> None:
     check_count("dimension", dimension, at_least=1)
     if not 0 <= noise < np.inf:
-        raise UsageError(f"noise={noise} is no standard deviation: expected a number from 0")
+        raise UsageError(f"noise={noise} is not a standard deviation: expected a number from 0")
 
 
 class LinearBandit(Bandit):

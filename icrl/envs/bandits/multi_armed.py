@@ -251,7 +251,7 @@ class GaussianBandit(Bandit):
     ) -> None:
         super().__init__(num_arms=num_arms, train=train, validation=validation, test=test)
         if not 0 <= noise < np.inf:
-            raise UsageError(f"noise={noise} is no standard deviation: expected a number from 0")
+            raise UsageError(f"noise={noise} is not a standard deviation: expected a number from 0")
         self.noise = float(noise)
 
     def make(self, tasks: Sequence[Task], seed: int, index: Sequence[int] | None = None) -> "BanditEnv":

@@ -121,8 +121,8 @@ class CartPoleEnv(ClassicEnv):
 class CartPoleExpert(ClassicExpert):
     """The linear-quadratic regulator of the task's own cart and pole, rounded to a push left or right.
 
-    It sees the cart no further from the target than `FAR`, lest it leans too far on the way; and where the pole is
-    about to fall it forgets the target and pushes under the pole.
+    It sees the cart no further from the target than `FAR`, so that it does not lean too far on the way; and where the
+    pole is about to fall it forgets the target and pushes under the pole.
     """
 
     per_lane = (("_gain_4N", 1), "_target_N")

@@ -114,8 +114,8 @@ class Answers:
                 where = f"of {path[1:]} in each" if path else "of each"
                 lost = f"between {found[1]!r} and {found[2]!r} in number {found[0]} {where}"
         if lost:
-            mend = "state a Box of float64, or subtract what they share"
-            raise FamilyError(f"{self._family.name}: observations {kept} {lost}: {mend}")
+            remedy = "state a Box of float64, or subtract what they share"
+            raise FamilyError(f"{self._family.name}: observations {kept} {lost}: {remedy}")
 
     def _finite(self, rewards: NDArray) -> NDArray[np.float32]:
         narrow = self._narrowed(rewards)

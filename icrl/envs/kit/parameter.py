@@ -209,7 +209,7 @@ def _as_json(name: str, value: Any) -> Any:
         return {key: _as_json(name, part) for key, part in value.items()}
     if value is None or isinstance(value, bool | int | str) or (isinstance(value, float) and np.isfinite(value)):
         return value
-    raise UsageError(f"{name}: {value!r} is no JSON value: expected numbers, words, lists or dicts of them")
+    raise UsageError(f"{name}: {value!r} is not a JSON value: expected numbers, words, lists or dicts of them")
 
 
 def _listed(values: Sequence[Any]) -> str:

@@ -51,7 +51,7 @@ class ParametricFamily(TaskFamily):
         self.num_tasks = split_sizes(train, validation, test)
         if wrong := [name for name, value in self.parameters.items() if not isinstance(value, Parameter)]:
             raise UsageError(
-                f"{self.name}: {', '.join(wrong)} of its parameters is no icrl.envs.kit.parametric.Parameter"
+                f"{self.name}: {', '.join(wrong)} of its parameters is not an icrl.envs.kit.parametric.Parameter"
             )
         if isinstance(self.axes, str) or not set(self.axes) <= set(AXES):
             raise UsageError(f"{self.name} has axes = {self.axes!r}: expected a tuple of {', '.join(AXES)}")

@@ -187,7 +187,7 @@ class PooledEnv(BatchedEnv):
         """Has every process do something with its lanes, each with an argument of its own, and waits until all have
         done it; gives what each has to tell besides."""
         if self.closed:
-            raise LaunchError("the pool of environments is closed: make it anew")
+            raise LaunchError("the pool of environments is closed: make a new one")
         with self._all_or_none():
             own, *others = of_each
             for number, (pipe, argument) in enumerate(zip(self._pipes, others, strict=True)):

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from icrl.envs.mini_grid.batch import View, flat, padded
 from icrl.envs.mini_grid.layouts import EMPTY, IS
-from icrl.envs.mini_grid.shortest_way import Plan
+from icrl.envs.mini_grid.shortest_way import ShortestWays
 from icrl.lanes import PerLane
 
 MANY = 64
@@ -20,25 +20,25 @@ MANY = 64
 
 
 class ShortestWay(PerLane):
-    """One lane per plan; lanes may share one.
+    """One lane per ways; lanes may share one.
 
     Args:
-        plans: of the lanes' layouts.
+        ways: of the lanes' layouts.
     """
 
-    per_lane = ("_plans", "_grid_NC", "_see_through_N", "_flat_NC", "_possible", "_begins_N")
+    per_lane = ("_ways", "_grid_NC", "_see_through_N", "_flat_NC", "_possible", "_begins_N")
 
-    def __init__(self, plans: Sequence[Plan]) -> None:
-        self._plans = plans
-        layouts = [plan.layout for plan in plans]
+    def __init__(self, ways: Sequence[ShortestWays]) -> None:
+        self._ways = ways
+        layouts = [ways.layout for ways in ways]
         self._grid_NC, self._stride = padded(layouts)
         # Things that move are put back where a state says they are.
         self._grid_NC[IS["key"][self._grid_NC]] = EMPTY
         self._view = View(self._stride)
         self._see_through_N = np.array([layout.see_through for layout in layouts])
-        self._flat_NC = [np.array([flat((int(x), int(y)), self._stride) for x, y in plan.cells_C2]) for plan in plans]
-        self._possible = [np.array([plan.start]) for plan in plans]
-        self._begins_N = np.ones(len(plans), bool)
+        self._flat_NC = [np.array([flat((int(x), int(y)), self._stride) for x, y in ways.cells_C2]) for ways in ways]
+        self._possible = [np.array([ways.start]) for ways in ways]
+        self._begins_N = np.ones(len(ways), bool)
 
     def act(self, observations: NDArray) -> NDArray[np.int64]:
         moving = np.flatnonzero(~self._begins_N)
@@ -46,11 +46,11 @@ class ShortestWay(PerLane):
             self._possible[lane] = possible
         self._begins_N[:] = False
         first = [int(possible[0]) for possible in self._possible]
-        return np.array([plan.action_S[state] for plan, state in zip(self._plans, first, strict=True)], np.int64)
+        return np.array([ways.action_S[state] for ways, state in zip(self._ways, first, strict=True)], np.int64)
 
     def observe(self, rewards: NDArray, terminated: NDArray, truncated: NDArray) -> None:
         for lane in np.flatnonzero(terminated | truncated):
-            self._possible[lane] = np.array([self._plans[lane].start])
+            self._possible[lane] = np.array([self._ways[lane].start])
             self._begins_N[lane] = True
 
     def _consistent(self, lanes: NDArray[np.int64], observations: NDArray) -> list[NDArray[np.int64]]:
@@ -66,13 +66,13 @@ class ShortestWay(PerLane):
 
     def _guesses(self, lane: int, direction: int) -> NDArray[np.int64]:
         """States that any action may have led to, that of the policy's own choice first."""
-        plan, possible = self._plans[lane], self._possible[lane]
-        following = plan.following(possible)
-        own = plan.action_S[possible[:1]].astype(np.int64)
+        ways, possible = self._ways[lane], self._possible[lane]
+        following = ways.following(possible)
+        own = ways.action_S[possible[:1]].astype(np.int64)
         chosen = possible[:1] if own[0] == Actions.done else following[0, own]
         every = np.concatenate((chosen, possible, following.ravel()))
         every = every[every >= 0]
-        every = every[plan.states(every).direction == direction]
+        every = every[ways.states(every).direction == direction]
         _, first = np.unique(every, return_index=True)
         return every[np.sort(first)]
 
@@ -83,15 +83,15 @@ class ShortestWay(PerLane):
         carrying = np.full(len(owner), EMPTY, np.uint8)
         first = 0
         for lane, guess in zip(lanes, guesses, strict=True):
-            plan, cells = self._plans[lane], self._flat_NC[lane]
-            states, rows = plan.states(guess), np.arange(first, first + len(guess))
+            ways, cells = self._ways[lane], self._flat_NC[lane]
+            states, rows = ways.states(guess), np.arange(first, first + len(guess))
             at[rows], direction[rows] = cells[states.cell], states.direction
-            if plan.key_code != EMPTY:
-                carried = states.key == len(plan.key_cells)
-                carrying[rows[carried]] = plan.key_code
-                grid_PC[rows[~carried], cells[plan.key_cells[states.key[~carried]]]] = plan.key_code
-            if len(plan.door_cells_D):
-                door_code = plan.layout.codes[tuple(plan.cells_C2[plan.door_cells_D].T)].astype(np.int64)
-                grid_PC[rows[:, None], cells[plan.door_cells_D]] = door_code - door_code % 3 + states.doors
+            if ways.key_code != EMPTY:
+                carried = states.key == len(ways.key_cells)
+                carrying[rows[carried]] = ways.key_code
+                grid_PC[rows[~carried], cells[ways.key_cells[states.key[~carried]]]] = ways.key_code
+            if len(ways.door_cells_D):
+                door_code = ways.layout.codes[tuple(ways.cells_C2[ways.door_cells_D].T)].astype(np.int64)
+                grid_PC[rows[:, None], cells[ways.door_cells_D]] = door_code - door_code % 3 + states.doors
             first += len(guess)
         return self._view(grid_PC, np.arange(len(owner)), at, direction, carrying, self._see_through_N[owner])

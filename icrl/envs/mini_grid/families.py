@@ -190,7 +190,7 @@ class MiniGridKeyCorridor(MiniGridFamily):
     Args:
         rows: rooms on either side.
         size: cells along a side of a room, walls included.
-        larger: the same of the out-of-distribution set; a plan takes about 3 seconds there.
+        larger: the same of the out-of-distribution set; its shortest ways take about 3 seconds there.
         options: as of `MiniGridFamily`.
     """
 

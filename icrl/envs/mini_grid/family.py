@@ -19,7 +19,7 @@ from icrl.envs.kit.simple_policies import UniformActions
 from icrl.envs.mini_grid.batch import OBSERVATION_SPACE, MiniGridBatch
 from icrl.envs.mini_grid.expert import ShortestWay
 from icrl.envs.mini_grid.layouts import Layout, read_layout
-from icrl.envs.mini_grid.shortest_way import Plan
+from icrl.envs.mini_grid.shortest_way import ShortestWays
 from icrl.errors import UsageError
 from icrl.seeding import derive_seed
 from icrl.tasks import (
@@ -88,7 +88,7 @@ class MiniGridFamily(TaskFamily):
         self.shape, self.larger, self._one_start = shape, larger, "start" in hold
         self._rooms: dict[tuple, MiniGridEnv] = {}
         self._layouts: dict[tuple, Layout] = {}
-        self._plans: dict[tuple, Plan] = {}
+        self._ways: dict[tuple, ShortestWays] = {}
         self._splits: dict[int, Split] = {}
         self.options["horizon"] = self.horizon = horizon or self._room(shape).max_steps
         self.observation_space = OBSERVATION_SPACE
@@ -149,19 +149,19 @@ class MiniGridFamily(TaskFamily):
         shape = {name: value for name, value in task.params.items() if name != "layout"}
         return self._layout(shape, task.params["layout"])
 
-    def plan(self, task: Task) -> Plan:
+    def ways(self, task: Task) -> ShortestWays:
         """The shortest way to the task's reward from every state."""
         key = tuple(task.params.items())
-        if key not in self._plans:
-            self._plans[key] = Plan(self.layout(task))
-        return self._plans[key]
+        if key not in self._ways:
+            self._ways[key] = ShortestWays(self.layout(task))
+        return self._ways[key]
 
     def make(self, tasks: Sequence[Task], seed: int, index: Sequence[int] | None = None) -> MiniGridBatch:
         return MiniGridBatch([self.layout(task) for task in tasks], self.horizon, seed, index)
 
     def anchors(self, tasks: Sequence[Task]) -> Anchors:
         """The optimum is exact, from the length of the shortest way; the random policy's return is measured."""
-        lengths = [self.plan(task).length() for task in tasks]
+        lengths = [self.ways(task).length() for task in tasks]
         possible = [length is not None and length <= self.horizon for length in lengths]
         optimum = np.array(
             [1 - 0.9 * length / self.horizon if can else 0.0 for length, can in zip(lengths, possible, strict=True)]
@@ -171,7 +171,7 @@ class MiniGridFamily(TaskFamily):
 
     def reference_policy(self, kind: str, tasks: Sequence[Task]) -> ReferencePolicy:
         self.check_policy_kind(kind)
-        return ShortestWay([self.plan(task) for task in tasks])
+        return ShortestWay([self.ways(task) for task in tasks])
 
     def draw(self, axes: "Axes", task: Task, history: "LearningHistory") -> None:
         from icrl.envs.mini_grid.drawing import draw_room

@@ -20,7 +20,7 @@ SUCCESS, FAILURE = -1, -2
 """In place of a following state: the episode has ended."""
 NONE = -1
 SMALL = 50_000
-"""Up to so many states, a plan keeps what follows from each rather than working it out again."""
+"""Up to so many states, it keeps what follows from each rather than working it out again."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class States:
     doors: NDArray[np.int64]
 
 
-class Plan:
+class ShortestWays:
     """All states of a layout, what follows from each, and the best action in each.
 
     Raises:
@@ -61,7 +61,7 @@ class Plan:
             c for c in np.flatnonzero(IS["key"][code_C] | IS["ball"][code_C] | IS["box"][code_C]) if c != self._wanted
         ]
         if len(keys) > 1 or not IS["key"][code_C[keys]].all():
-            raise UsageError("no plan for a layout with more than one thing to carry")
+            raise UsageError("a layout with more than one thing to carry has no shortest way here")
         self.key_code = int(code_C[keys[0]]) if keys else EMPTY
         self.key_cells = np.flatnonzero((code_C == EMPTY) | np.isin(np.arange(len(code_C)), keys))
         """Cells that may hold the key."""

@@ -146,7 +146,7 @@ class _Group:
 
 
 def _padded(count: int) -> int:
-    """Lanes to compute for `count`: few different numbers, since each is compiled anew."""
+    """Lanes to compute for `count`: few different numbers, since each is compiled for itself."""
     if count > MOST_LANES_DOUBLED:
         return -(-count // MOST_LANES_DOUBLED) * MOST_LANES_DOUBLED
     return max(LEAST_LANES, 1 << (count - 1).bit_length())
