@@ -26,6 +26,10 @@ COMMANDS = {
     "check-family": ("icrl.commands.check_family", "check that a task family, such as your own, keeps the contract"),
     "check-method": ("icrl.commands.check_method", "check that a method, such as your own, keeps the contract"),
     "check-backbone": ("icrl.commands.check_backbone", "check that a backbone, such as your own, keeps the contract"),
+    "check-learner": (
+        "icrl.commands.check_learner",
+        "check that a source learner, such as your own, keeps the contract",
+    ),
     "generate": ("icrl.data_gen.generate", "record learning histories of a source learner over many tasks"),
     "mix": ("icrl.data_gen.mix", "put datasets together, for one model of several families"),
     "inspect": ("icrl.data_gen.inspect_dataset", "describe and check a dataset; draw its learning curve"),
