@@ -95,6 +95,10 @@ MOVED = {
     "icrl.eval.report_figures": "icrl.eval.report.figures",
     "icrl.eval.report_style": "icrl.eval.report.style",
     "icrl.train.pretrain": "icrl.train.train",
+    "icrl.models.transformer": "icrl.models.model",
+    "icrl.models.attention": "icrl.models.backbones.attention",
+    "icrl.models.cache": "icrl.models.backbones.cache",
+    "icrl.models.kernels": "icrl.models.backbones.kernels",
 }
 """Old names of modules and new ones."""
 
