@@ -9,8 +9,9 @@ from torch import nn
 from icrl.checks import Failure
 from icrl.commands.check_backbone import check_backbone
 from icrl.errors import UsageError
-from icrl.models.backbones import BACKBONES, contract
-from icrl.models.backbones.contract import CHECKS, Subject, embedded, prompted, stepped
+from icrl.models.backbones import BACKBONES
+from icrl.models.backbones.contract import CHECKS
+from icrl.models.backbones.contract_subject import C, Subject, embedded, lanes_agree, prompted, stepped
 from icrl.models.backbones.held import TensorState
 from icrl.models.backbones.recurrent import GRU
 from icrl.models.backbones.transformer import Transformer
@@ -134,8 +135,8 @@ def test_the_contract_finds_what_is_broken(broken, found, monkeypatch):
 def test_the_order_of_the_past_matters(name):
     """Kills: positions that are not applied, so that one layer reads its context as a bag of tokens."""
     backbone = SUBJECTS[name].make(n_layer=1)
-    x_BTD = embedded(backbone, 1, contract.C)
-    order = [1, 0, *range(2, contract.C)]
+    x_BTD = embedded(backbone, 1, C)
+    order = [1, 0, *range(2, C)]
     assert (backbone(x_BTD)[0, -1] - backbone(x_BTD[:, order])[0, -1]).abs().max() > 1e-5
 
 
@@ -143,14 +144,14 @@ def test_the_order_of_the_past_matters(name):
 def test_bf16_is_near_fp32(name):
     """Kills: a part that refuses bf16, in training or through a state."""
     backbone = SUBJECTS[name].make()
-    x_BTD = embedded(backbone, 2, contract.C)
+    x_BTD = embedded(backbone, 2, C)
     exact_BTD = backbone(x_BTD).detach()
     with torch.autocast("cpu", torch.bfloat16):
         loss = (backbone(x_BTD).float() - exact_BTD).abs().mean()
     loss.backward()
     assert loss < 0.1
     half = backbone.to(torch.bfloat16)
-    found_BTD = stepped(half, half.start(2), x_BTD.bfloat16(), [1] * contract.C)
+    found_BTD = stepped(half, half.start(2), x_BTD.bfloat16(), [1] * C)
     assert (found_BTD.float() - exact_BTD).abs().mean() < 0.1
 
 
@@ -180,7 +181,7 @@ def test_a_prompt_of_few_tokens_at_a_time(monkeypatch):
         x_BTD, lengths = embedded(backbone, 3, 9), [4, 0, 3]
         now_BTD = torch.stack([x_BTD[i, n : n + 2] for i, n in enumerate(lengths)])
         found = stepped(backbone, prompted(backbone, x_BTD, lengths), now_BTD, [1, 1])
-        contract.lanes_agree(backbone, found, x_BTD, lengths, [1, 1], name)
+        lanes_agree(backbone, found, x_BTD, lengths, [1, 1], name)
 
 
 def test_what_a_step_may_not_do():
@@ -192,7 +193,7 @@ def test_what_a_step_may_not_do():
     with pytest.raises(UsageError, match=r"expected \(2, T, 16\)"):
         backbone.step(embedded(backbone, 3, 1), state)
     with pytest.raises(UsageError, match="choose a larger context_keep"):
-        stepped(backbone, state, embedded(backbone, 2, 3 * contract.C + 2), [2] + [3] * contract.C)
+        stepped(backbone, state, embedded(backbone, 2, 3 * C + 2), [2] + [3] * C)
     with pytest.raises(UsageError, match="does not fit the model's context of 15"):
         prompted(backbone, embedded(backbone, 1, 20), [0]) and state.fill(
             embedded(backbone, 2, 16), state.lengths + 16

@@ -15,7 +15,8 @@ def check_backbone(
         name: as `--model` takes it: a built-in name, path/file.py:Class or package.module:Class.
         options: of its `Options`; sizes that are not given are tiny.
     """
-    from icrl.models.backbones.contract import CHECKS, Subject
+    from icrl.models.backbones.contract import CHECKS
+    from icrl.models.backbones.contract_subject import Subject
 
     subject = Subject(name, dict(options or {}))
     subject.check_options()
