@@ -15,7 +15,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 from numpy.typing import NDArray
 
 from icrl.envs import FAMILIES, make_family
-from icrl.spaces import num_uniforms, random
+from icrl.spaces import drawer, num_uniforms
 from icrl.tasks import TaskFamily
 
 LANES, PLAIN_LANES = 1_000, 100
@@ -62,7 +62,7 @@ def plain(lanes: int) -> VectorEnv:
 def drawn_actions(env: VectorEnv, steps: int) -> NDArray:
     """Uniformly random actions, shape `(steps, N, *action_shape)`."""
     generator, space = np.random.default_rng(0), env.single_action_space
-    drawn = random(space, generator.random((steps * env.num_envs, num_uniforms(space))))
+    drawn = drawer(space)(generator.random((steps * env.num_envs, num_uniforms(space))))
     return drawn.reshape(steps, env.num_envs, *drawn.shape[1:])
 
 

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from icrl.envs.kit.answers import Answers
 from icrl.envs.kit.episodes import uniform_policy
 from icrl.seeding import Streams, stream_keys
-from icrl.spaces import bounded, num_uniforms, random
+from icrl.spaces import bounded, drawer, num_uniforms
 from icrl.tasks import Task, TaskFamily, lane_numbers
 
 
@@ -113,5 +113,5 @@ class _Actions:
         if self._uniform is not None:
             actions = self._uniform.act(seen)
         else:
-            actions = random(self._space, self._streams.uniform_block(num_uniforms(self._space)).T)
+            actions = drawer(self._space)(self._streams.uniform_block(num_uniforms(self._space)).T)
         return np.repeat(actions[:1], len(actions), axis=0) if self._alike else actions

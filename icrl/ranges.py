@@ -158,7 +158,8 @@ class Scales:
             if isinstance(maps, dict):
                 parts = {name: of(maps[name], part) for name, part in codec.branches(space).items()}
                 return lambda drawn: join_parts({name: part(drawn[name]) for name, part in parts.items()})
-            return lambda drawn: codec.nearest(space, drawn if maps is None else maps.undo(drawn))
+            nearest = codec.nearest(space)
+            return nearest if maps is None else lambda drawn: nearest(maps.undo(drawn))
 
         return of(self.actions, space)
 

@@ -1,7 +1,7 @@
 """Reads datasets of learning histories: windows are views of the memory-mapped Arrow shards, with nothing copied."""
 
-import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -77,7 +77,6 @@ class HistoryStore:
         self.leaves = {name: named(name, space) for name, space in self._spaces.items()}
         # Of a tree each leaf has a column: "observations.position".
         of_spaces = {path: leaf for part in self.leaves.values() for path, leaf in part.items()}
-        self._shapes = {path: leaf.shape for path, leaf in of_spaces.items()}
         types = _TYPES | {path: storage_dtype(leaf) for path, leaf in of_spaces.items()}
         if SUCCESS in (provenance.extras or ()):
             types[SUCCESS] = np.dtype(np.uint8)
@@ -87,6 +86,9 @@ class HistoryStore:
             self.split = read_split(path)
             self.columns = read_columns(map_shards(path, self.listing.shards), types)
             self.task_ids, self.learner_seeds = (self.columns.pop(name) for name in PER_HISTORY)
+            for name, leaf in of_spaces.items():
+                self.columns[name] = replace(self.columns[name], shape=leaf.shape)
+            self._window = [(name, self.columns.get(name)) for name in Window._fields]
             self.lengths = self.columns["rewards"].counts
             self._check_counts()
         except FileNotFoundError:
@@ -112,7 +114,13 @@ class HistoryStore:
             raise IndexError(
                 f"history {history} has {self.lengths[history]} transitions: no window [{start}, {start + length})"
             )
-        return Window(*(self._rows(name, history, start, start + length) for name in Window._fields))
+        stop = start + length
+        return Window._make(
+            [
+                self._rows(name, history, start, stop) if column is None else column.rows(history, start, stop)
+                for name, column in self._window
+            ]
+        )
 
     def extra(self, name: str, history: int, start: int, length: int) -> NDArray:
         """A column that only some methods read, of `length` transitions from `start` on: shape `(length, …)`.
@@ -178,30 +186,21 @@ class HistoryStore:
     def _rows(self, name: str, history: int, start: int, stop: int) -> NDArray:
         """Rows `start` to `stop` of one history: views, or where the values are trees their columns put together."""
         if name in self.columns:
-            return self._slice(name, history, start, stop)
-        parts = {path: self._slice(path, history, start, stop) for path in self.leaves[name]}
+            return self.columns[name].rows(history, start, stop)
+        parts = {path: self.columns[path].rows(history, start, stop) for path in self.leaves[name]}
         return join(name, parts, self._spaces[name])
-
-    def _slice(self, path: str, history: int, start: int, stop: int) -> NDArray:
-        column, shape = self.columns[path], self._shapes.get(path)
-        first = int(column.starts[history])
-        if shape is None:
-            return column.flat[history][first + start : first + stop]
-        width = math.prod(shape)
-        return column.flat[history][first + start * width : first + stop * width].reshape(stop - start, *shape)
 
     def _check_counts(self) -> None:
         """Raises Fault where the columns contradict each other, the tasks or the provenance."""
         provenance = self.provenance
         for name in [path for field in (*Window._fields, *self._extras) for path in self.leaves.get(field, (field,))]:
-            if not np.array_equal(self.columns[name].counts, self.lengths * math.prod(self._shapes.get(name, ()))):
+            if not np.array_equal(self.columns[name].counts, self.lengths * self.columns[name].width):
                 raise Fault(f"column {name} has other transitions than its space and column rewards say")
         episodes = -(-provenance.episodes // provenance.keep_every)
         if (self.lengths > episodes * provenance.horizon).any():
             raise Fault(f"a history has more transitions than {episodes:,} episodes of {provenance.horizon:,} steps")
         of_finals = [
-            (self.columns[path].counts, max(1, math.prod(self._shapes[path])))
-            for path in self.leaves["final_observations"]
+            (self.columns[path].counts, max(1, self.columns[path].width)) for path in self.leaves["final_observations"]
         ]
         self.num_final = of_finals[0][0] // of_finals[0][1]
         if (self.num_final > episodes).any() or any((self.num_final * w != counts).any() for counts, w in of_finals):

@@ -3,6 +3,7 @@
 Histories are known by the shard that they are in and their place in it: a column is one flat array a shard.
 """
 
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,11 +44,26 @@ class Column:
     flat: list[NDArray]
     starts: NDArray[np.int64]
     ends: NDArray[np.int64]
+    shape: tuple[int, ...] = ()
+    """Of a row."""
 
     @property
     def counts(self) -> NDArray[np.int64]:
         """Numbers of each history."""
         return self.ends - self.starts
+
+    @property
+    def width(self) -> int:
+        """Numbers of a row."""
+        return math.prod(self.shape)
+
+    def rows(self, history: int, start: int, stop: int) -> NDArray:
+        """Rows `start` to `stop` of a history, a view: `(stop - start, *shape)`."""
+        first = int(self.starts[history])
+        if not self.shape:
+            return self.flat[history][first + start : first + stop]
+        width = math.prod(self.shape)
+        return self.flat[history][first + start * width : first + stop * width].reshape(stop - start, *self.shape)
 
 
 def read_listing(folder: Path) -> Listing:

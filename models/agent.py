@@ -218,8 +218,11 @@ class InContextAgent:
             flags[0][here], flags[1][here] = prompt.terminated[of], prompt.truncated[of]
             for name in (name for name in self.model.method.needs if name in DERIVED):
                 values = prompt.derived(name)[of]
-                column = extras.setdefault(name, np.zeros(shape + values.shape[1:], values.dtype))
-                column[here] = values
+                if name not in extras:
+                    # Padding is of some value of the space.
+                    extras[name] = np.empty(shape + values.shape[1:], values.dtype)
+                    extras[name][...] = values[0]
+                extras[name][here] = values
             if start:
                 before.actions[lane], before.rewards[lane] = prompt.actions[start - 1], prompt.rewards[start - 1]
                 before.terminated[lane] = prompt.terminated[start - 1]

@@ -13,18 +13,21 @@ from icrl.spaces import (
     bounded,
     check_action_space,
     codec_of,
+    continuous,
     counter,
+    drawer,
     empty,
     gate,
     leaves,
+    named,
     no_action,
     num_cells,
     num_uniforms,
     player,
-    random,
     sample,
     space_from_dict,
     space_to_dict,
+    split,
     storage_dtype,
     value_dtype,
 )
@@ -46,6 +49,9 @@ def test_a_space_and_its_values_go_through_unchanged(space):
     taken = gate(again)(expected)
     assert same(space, taken, expected)
     assert gate(again)(taken) is taken
+    for name, part in split("", empty(space, (2,))).items():
+        leaf = named("", space)[name]
+        assert continuous(leaf) or len(gate(leaf)(part)) == 2, "padding that no model can read"
     for dtype in (storage_dtype(space), empty(space, (2,)).dtype):
         assert same(space, taken.astype(dtype), expected)
     for row in taken:
@@ -58,7 +64,7 @@ def test_random_actions_are_of_the_space_and_all_are_drawn(space):
     """Kills: a random value outside; the ends never drawn; one random number shared by two factors."""
     uniforms = np.random.default_rng(0).random((4000, num_uniforms(space)))
     uniforms[0], uniforms[1] = 0.0, 1 - 2.0**-53
-    drawn = random(space, uniforms)
+    drawn = drawer(space)(uniforms)
     assert drawn.dtype == value_dtype(space)
     gate(space)(drawn)
     assert all(space.contains(sample(space, row)) for row in drawn[:50])
@@ -66,7 +72,7 @@ def test_random_actions_are_of_the_space_and_all_are_drawn(space):
     for place in range(num_uniforms(space)):
         moved = uniforms.copy()
         moved[:, place] = (moved[:, place] + 0.5) % 1
-        changed = _flat(random(space, moved)) != _flat(drawn)
+        changed = _flat(drawer(space)(moved)) != _flat(drawn)
         assert changed.any(axis=0).sum() <= 1, "a random number that is shared"
     if num_cells(space) < 100:
         numbers = counter(space)(drawn)
@@ -119,7 +125,7 @@ def test_kinds_typed_in():
     assert storage_dtype(S.Discrete(4, start=-3)) == np.int8
     assert storage_dtype(S.Discrete(4, start=200)) == np.uint8
     assert storage_dtype(S.MultiBinary(3)) == np.uint8
-    assert random(S.Discrete(3, start=7), np.array([[0.0], [0.99]]), np.array([2, 1])).tolist() == [7, 7]
+    assert drawer(S.Discrete(3, start=7))(np.array([[0.0], [0.99]])).tolist() == [7, 9]
     assert space_to_dict(S.Box(0, 255, (5, 5, 3), np.uint8)) == {"kind": "image", "shape": [5, 5, 3]}
     assert sample(S.Tuple([S.Discrete(3), S.Discrete(2)]), np.array((2, 1), [("0", int), ("1", int)])) == (2, 1)
     assert space_from_dict(space_to_dict(S.Box(0, 1, (3,), bool))) == S.Box(0, 1, (3,), np.uint8)

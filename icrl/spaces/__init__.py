@@ -15,7 +15,19 @@ from numpy.typing import NDArray
 from icrl.errors import UsageError
 from icrl.spaces.actions import BoxActions
 from icrl.spaces.box import BoxCodec, bounds_of
-from icrl.spaces.codec import CODECS, Codec, Play, Take, WrongValue, as_array, codec_of, in_short, kind_of, register
+from icrl.spaces.codec import (
+    CODECS,
+    Codec,
+    Draw,
+    Play,
+    Take,
+    WrongValue,
+    as_array,
+    codec_of,
+    in_short,
+    kind_of,
+    register,
+)
 from icrl.spaces.countable import DiscreteCodec, MultiBinaryCodec, MultiDiscreteCodec
 from icrl.spaces.image import ImageCodec
 from icrl.spaces.trees import (
@@ -34,9 +46,9 @@ from icrl.spaces.trees import (
 
 __all__ = [
     "BoxActions", "Codec", "WrongValue", "alike", "as_array", "bounded", "bounds_of", "check_action_space",
-    "choices", "codec_of", "continuous", "counter", "describe_space", "described", "empty", "equal", "gate",
+    "choices", "codec_of", "continuous", "counter", "describe_space", "described", "drawer", "empty", "equal", "gate",
     "in_short", "join", "join_parts", "joined", "kind_of", "leaves", "map_leaves", "memory_dtype", "named",
-    "no_action", "num_cells", "num_uniforms", "numbers", "player", "random", "register", "row_shape", "sample",
+    "no_action", "num_cells", "num_uniforms", "numbers", "player", "register", "row_shape", "sample",
     "space_from_dict", "space_to_dict", "split", "storage_dtype", "value_dtype", "where", "zero_action",
 ]  # fmt: skip
 
@@ -86,9 +98,11 @@ def memory_dtype(space: gym.Space) -> np.dtype:
 
 
 def empty(space: gym.Space, shape: tuple[int, ...], memory: bool = True) -> NDArray:
-    """Zeros for values of the space, `(*shape, *row_shape)`, of the type of memory or of the values themselves."""
-    dtype = memory_dtype(space) if memory else value_dtype(space)
-    return np.zeros(shape + row_shape(space), dtype)
+    """An array for values of the space, `(*shape, *row_shape)`, of the type of memory or of the values themselves. It
+    is full of some value, mostly zeros: of a Discrete space that does not begin at 0 these would be none."""
+    found = np.zeros(shape + row_shape(space), memory_dtype(space) if memory else value_dtype(space))
+    codec_of(space).fill(space, found)
+    return found
 
 
 def join(name: str, columns: dict[str, NDArray], space: gym.Space) -> NDArray:
@@ -106,16 +120,10 @@ def num_uniforms(space: gym.Space) -> int:
     return codec_of(space).num_uniforms(space)
 
 
-def random(space: gym.Space, uniforms_NU: NDArray[np.float64], valid_N: NDArray[np.int64] | None = None) -> NDArray:
-    """N values that are all equally likely.
-
-    Args:
-        uniforms_NU: on [0, 1), `num_uniforms` of each.
-        valid_N: only the first so many of the values of each lane; of spaces whose values are integers.
-    """
-    if valid_N is not None and (choices := codec_of(space).choices(space)):
-        return choices.start + (uniforms_NU[:, 0] * valid_N).astype(np.int64)
-    return codec_of(space).random(space, uniforms_NU)
+def drawer(space: gym.Space) -> Draw:
+    """A function that gives N values `(N, *row_shape)`, all equally likely, for uniforms `(N, num_uniforms(space))` on
+    [0, 1)."""
+    return codec_of(space).drawer(space)
 
 
 def player(space: gym.Space) -> Play:

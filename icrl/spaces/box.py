@@ -1,5 +1,6 @@
 """Boxes: of integers or floats, each kept in its own type, with bounds that survive to the last bit."""
 
+from collections.abc import Callable
 from typing import Any
 
 import gymnasium as gym
@@ -7,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from icrl.spaces.actions import BoxActions
-from icrl.spaces.codec import Codec, Play, Take, WrongValue, as_array, as_batch, in_short
+from icrl.spaces.codec import Codec, Draw, Play, Take, WrongValue, as_array, as_batch, in_short
 
 DTYPES = ("float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
 LARGEST = np.iinfo(np.int64).max
@@ -92,15 +93,17 @@ class BoxCodec(Codec):
     def num_uniforms(self, space: gym.spaces.Box) -> int:
         return int(space.low.size)
 
-    def random(self, space: gym.spaces.Box, uniforms_NU: NDArray[np.float64]) -> NDArray:
+    def drawer(self, space: gym.spaces.Box) -> Draw:
         """A side without a bound is taken to be that of -1 to 1."""
-        shares = uniforms_NU.reshape(-1, *space.shape)
+        shape = space.shape
         if self.bounded(space):
-            return BoxActions(_of_numbers(space)).random(shares)
-        return np.clip(2 * shares - 1, space.low, space.high).astype(space.dtype)
+            actions = BoxActions(_of_numbers(space))
+            return lambda uniforms: actions.random(uniforms.reshape(-1, *shape))
+        low, high, dtype = space.low, space.high, space.dtype
+        return lambda uniforms: np.clip(2 * uniforms.reshape(-1, *shape) - 1, low, high).astype(dtype)
 
-    def nearest(self, space: gym.spaces.Box, values: NDArray) -> NDArray:
-        return BoxActions(_of_numbers(space)).within(values)
+    def nearest(self, space: gym.spaces.Box) -> Callable[[NDArray], NDArray]:
+        return BoxActions(_of_numbers(space)).within
 
     def player(self, space: gym.spaces.Box) -> Play:
         within, shape = BoxActions(_of_numbers(space)).within, space.shape

@@ -12,6 +12,8 @@ from icrl.errors import UsageError
 
 Take = Callable[[Any], NDArray]
 """Takes a batch `(N, *row_shape)` of values, gives it as the space's type; raises WrongValue for what is outside."""
+Draw = Callable[[NDArray[np.float64]], NDArray]
+"""Takes uniforms `(N, U)` and gives values `(N, *row_shape)`."""
 Play = Callable[[Any, int], NDArray]
 """Takes actions of so many lanes and gives those that are played; raises ValueError for what cannot be."""
 
@@ -101,6 +103,9 @@ class Codec(ABC):
         """Whether its scale is applied where data are read, rather than in the encoder of the model."""
         return True
 
+    def fill(self, space: Any, zeros: NDArray) -> None:  # noqa: B027
+        """Makes values of an array of zeros `(…, *row_shape)`, where zeros are none that models can read."""
+
     @abstractmethod
     def cells(self, space: Any) -> float:
         """How many values there are; infinite where they cannot be counted."""
@@ -147,16 +152,17 @@ class Codec(ABC):
         """How many random numbers one value takes."""
 
     @abstractmethod
-    def random(self, space: Any, uniforms_NU: NDArray[np.float64]) -> NDArray:
-        """N values that are all equally likely, for uniforms on [0, 1), `num_uniforms` of each."""
+    def drawer(self, space: Any) -> Draw:
+        """A function that gives N values that are all equally likely, for uniforms on [0, 1), `num_uniforms` of
+        each."""
 
     @abstractmethod
     def player(self, space: Any) -> Play:
         """What an environment plays where it is asked for these actions."""
 
-    def nearest(self, space: Any, values: NDArray) -> NDArray:
-        """The values `(N, *row_shape)` that are nearest to these numbers, of the space's type."""
-        return values
+    def nearest(self, space: Any) -> Callable[[NDArray], NDArray]:
+        """A function that gives the values `(N, *row_shape)` that are nearest to some numbers, of the space's type."""
+        return lambda values: values
 
     def zero(self, space: Any) -> NDArray | None:
         """The action 0, or the nearest that there is; None where no action is like it."""

@@ -9,7 +9,7 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from icrl.spaces.codec import Codec, Play, Take, WrongValue, as_array, as_batch, in_short
+from icrl.spaces.codec import Codec, Draw, Play, Take, WrongValue, as_array, as_batch, in_short
 
 INTEGERS = [np.dtype(f"{sign}int{bits}") for bits in (8, 16, 32, 64) for sign in ("u", "")]
 
@@ -42,6 +42,10 @@ class _Countable(Codec):
         """One more than the last value of each coordinate."""
         return np.asarray(self.starts(space) + self.sizes(space), self.memory_dtype(space))
 
+    def fill(self, space: Any, zeros: NDArray) -> None:
+        if (first := self.starts(space)).any():
+            zeros[...] = first
+
     def cells(self, space: Any) -> float:
         return float(np.prod(self.sizes(space), dtype=float))
 
@@ -55,13 +59,21 @@ class _Countable(Codec):
     def num_uniforms(self, space: Any) -> int:
         return int(np.prod(space.shape))
 
-    def random(self, space: Any, uniforms_NU: NDArray[np.float64]) -> NDArray[np.int64]:
-        sizes = self.sizes(space)
-        steps = (uniforms_NU.reshape(-1, *space.shape) * sizes).astype(np.int64)
-        return self.starts(space) + np.minimum(steps, sizes - 1)
+    def drawer(self, space: Any) -> Draw:
+        sizes, first, dtype, shape = self.sizes(space), self.starts(space), self.value_dtype(space), space.shape
+        # A size that a float does not hold may be rounded up.
+        large, from_0 = bool((sizes > 2**53).any()), not first.any()
 
-    def nearest(self, space: Any, values: NDArray) -> NDArray:
-        return np.asarray(values).astype(self.value_dtype(space), copy=False)
+        def draw(uniforms_NU: NDArray[np.float64]) -> NDArray:
+            steps = (uniforms_NU.reshape(-1, *shape) * sizes).astype(dtype)
+            steps = np.minimum(steps, sizes - 1) if large else steps
+            return steps if from_0 else first + steps
+
+        return draw
+
+    def nearest(self, space: Any) -> Callable[[NDArray], NDArray]:
+        dtype = self.value_dtype(space)
+        return lambda values: np.asarray(values).astype(dtype, copy=False)
 
     def player(self, space: Any) -> Play:
         take, shape = self.gate(space), space.shape
@@ -211,9 +223,6 @@ class MultiBinaryCodec(_Countable):
 
     def memory_dtype(self, space: Any) -> np.dtype:
         return np.dtype(np.uint8)
-
-    def random(self, space: Any, uniforms_NU: NDArray[np.float64]) -> NDArray:
-        return super().random(space, uniforms_NU).astype(np.int8)
 
     def words(self, description: dict[str, Any]) -> str:
         return f"MultiBinary({', '.join(map(str, description['shape']))})"

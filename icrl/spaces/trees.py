@@ -10,7 +10,7 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from icrl.spaces.codec import Codec, Play, Take, WrongValue, codec_of, in_short, kind_of
+from icrl.spaces.codec import Codec, Draw, Play, Take, WrongValue, codec_of, in_short, kind_of
 
 
 class _TreeCodec(Codec):
@@ -45,6 +45,10 @@ class _TreeCodec(Codec):
     def _values(self, values: Any) -> Mapping[str, Any] | None:
         """The parts of one value or batch from outside, by name; None where it is none."""
 
+    def fill(self, space: Any, zeros: NDArray) -> None:
+        for name, codec, part in self._parts(space):
+            codec.fill(part, zeros[name])
+
     def cells(self, space: Any) -> float:
         return float(np.prod([codec.cells(part) for _, codec, part in self._parts(space)]))
 
@@ -73,14 +77,14 @@ class _TreeCodec(Codec):
     def num_uniforms(self, space: Any) -> int:
         return sum(codec.num_uniforms(part) for _, codec, part in self._parts(space))
 
-    def random(self, space: Any, uniforms_NU: NDArray[np.float64]) -> NDArray:
+    def drawer(self, space: Any) -> Draw:
         """The first uniforms are those of the first part."""
-        found, first = np.zeros(len(uniforms_NU), self.value_dtype(space)), 0
+        dtype, draws, first = self.value_dtype(space), [], 0
         for name, codec, part in self._parts(space):
             last = first + codec.num_uniforms(part)
-            found[name] = codec.random(part, uniforms_NU[:, first:last])
+            draws.append((name, slice(first, last), codec.drawer(part)))
             first = last
-        return found
+        return lambda uniforms: _joined(dtype, {name: draw(uniforms[:, part]) for name, part, draw in draws})
 
     def sample(self, space: Any, row: Any) -> Any:
         return self.as_sample({name: codec.sample(part, row[name]) for name, codec, part in self._parts(space)})
@@ -134,7 +138,7 @@ class _TreeCodec(Codec):
         return play
 
     def wrong_batches(self, space: Any) -> list[Any]:
-        right = np.stack([self.random(space, np.zeros((1, self.num_uniforms(space))))[0]] * 2)
+        right = np.stack([self.drawer(space)(np.zeros((1, self.num_uniforms(space))))[0]] * 2)
         parts = {name: right[name] for name in right.dtype.names}
         return [
             {**parts, name: wrong} for name, codec, part in self._parts(space) for wrong in codec.wrong_batches(part)

@@ -109,7 +109,9 @@ class WindowReader:
             for name in self._extras:
                 values = self.store.extra(name, history, start, n)
                 if name not in extras:
-                    extras[name] = np.zeros(shape + values.shape[1:], values.dtype)
+                    # Padding is of some value of the space.
+                    extras[name] = np.empty(shape + values.shape[1:], values.dtype)
+                    extras[name][...] = values[0]
                 extras[name][row, :n] = values
         columns = Transitions(
             observations, actions, rewards, terminated, truncated, steps, before, lengths, extras, self._group

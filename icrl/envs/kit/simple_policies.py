@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from icrl.errors import UsageError
 from icrl.lanes import PerLane
 from icrl.seeding import Streams
-from icrl.spaces import check_action_space, num_uniforms, random, zero_action
+from icrl.spaces import check_action_space, choices, drawer, num_uniforms, zero_action
 from icrl.tasks import Task, TaskFamily
 
 
@@ -23,12 +23,16 @@ class UniformActions(PerLane):
 
     def __init__(self, family: TaskFamily, tasks: Sequence[Task], streams: Streams) -> None:
         check_action_space(family.name, family.action_space)
-        self._space, self._streams = family.action_space, streams
-        self._count = num_uniforms(self._space)
+        self._streams, self._draw = streams, drawer(family.action_space)
+        self._count, self._choices = num_uniforms(family.action_space), choices(family.action_space)
         self._valid_N: NDArray[np.int64] | None = family.valid_actions(tasks)
 
     def act(self, observations: NDArray) -> NDArray:
-        return random(self._space, self._streams.uniform_block(self._count).T, self._valid_N)
+        if self._valid_N is not None and self._choices is not None:
+            return self._choices.start + self._streams.integers(self._valid_N)
+        if self._count == 1:
+            return self._draw(self._streams.uniform()[:, None])
+        return self._draw(self._streams.uniform_block(self._count).T)
 
     def observe(self, rewards: NDArray, terminated: NDArray, truncated: NDArray) -> None:
         """Nothing to remember."""

@@ -193,7 +193,6 @@ def lived(
 
 
 def _valid(info: dict[str, Any], env: BatchedEnv) -> NDArray[np.bool_] | None:
-    actions = choices(env.single_action_space)
-    if VALID_ACTIONS not in info or actions is None:
+    if VALID_ACTIONS not in info or (actions := choices(env.single_action_space)) is None:
         return None
     return valid_actions(info[VALID_ACTIONS], (env.num_envs, len(actions)))
