@@ -25,8 +25,7 @@ from icrl.errors import FamilyError, UsageError
 from icrl.history import LearningHistory
 from icrl.lanes import lets_go
 from icrl.processes import importable
-from icrl.spaces import bounded, num_uniforms, player, value_dtype
-from icrl.spaces import random as random_values
+from icrl.spaces import bounded, drawer, num_uniforms, player, value_dtype
 from icrl.tasks import Task, TaskFamily
 
 FAMILIES_TO_TRY: Mapping[str, Mapping[str, Any]] = {
@@ -270,7 +269,7 @@ def _scripted(subject: Subject, replaced: str | None) -> NDArray:
 
 def _drawn(family: TaskFamily, rng: np.random.Generator, count: int) -> NDArray:
     space = family.observation_space
-    return random_values(space, rng.random((count, num_uniforms(space)))).astype(value_dtype(space))
+    return drawer(space)(rng.random((count, num_uniforms(space)))).astype(value_dtype(space))
 
 
 def _locked(values: NDArray) -> NDArray:
