@@ -48,7 +48,7 @@ __all__ = [
     "BoxActions", "Codec", "WrongValue", "alike", "as_array", "bounded", "bounds_of", "check_action_space",
     "choices", "codec_of", "continuous", "counter", "describe_space", "described", "drawer", "empty", "equal", "gate",
     "in_short", "join", "join_parts", "joined", "kind_of", "leaves", "map_leaves", "memory_dtype", "named",
-    "no_action", "num_cells", "num_uniforms", "numbers", "player", "register", "row_shape", "sample",
+    "no_action", "num_cells", "num_uniforms", "numbers", "player", "random", "register", "row_shape", "sample",
     "space_from_dict", "space_to_dict", "split", "storage_dtype", "value_dtype", "where", "zero_action",
 ]  # fmt: skip
 
@@ -124,6 +124,11 @@ def drawer(space: gym.Space) -> Draw:
     """A function that gives N values `(N, *row_shape)`, all equally likely, for uniforms `(N, num_uniforms(space))` on
     [0, 1)."""
     return codec_of(space).drawer(space)
+
+
+def random(space: gym.Space, uniforms_NU: NDArray[np.float64]) -> NDArray:
+    """What `drawer` gives, once."""
+    return drawer(space)(uniforms_NU)
 
 
 def player(space: gym.Space) -> Play:
