@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from icrl.envs.kit.answers import Answers
 from icrl.envs.kit.episodes import uniform_policy
+from icrl.envs.kit.stepping import Life
 from icrl.seeding import Streams, stream_keys
 from icrl.spaces import bounded, drawer, num_uniforms
 from icrl.tasks import Task, TaskFamily, lane_numbers
@@ -64,24 +65,22 @@ def roll(
     tasks = list(tasks)
     if index is None:
         index = [0] * len(tasks) if alike else _numbers(tasks)
+    rewards, terminated, truncated, actions, infos = [], [], [], [], []
     with closing(family.make(tasks, seed, index)) as env:
-        answers = Answers(family, tasks)
-        seen = answers.first(env.reset()[0])
-        observations, reached, actions, infos = [keep(seen)], [], [], []
-        rewards, terminated, truncated = [], [], []
+        life = Life(env, float("inf"), Answers(family, tasks), checked=True)
+        observations, reached = [keep(life.observations)], []
         policy = _Actions(family, tasks, seed, index, alike)
         for _ in range(steps):
-            actions.append(policy.act(seen))
-            given = env.step(actions[-1])
-            answer = answers.step(given)
-            seen = answer.observations
+            step = life.step(policy.act(life.observations), policy)
+            actions.append(step.actions)
+            # Rewards as they were given: what is recorded of them is rounded.
             for rows, row in (
-                (rewards, given[1]), (terminated, answer.terminated), (truncated, answer.truncated),
+                (rewards, step.given[1]), (terminated, step.terminated), (truncated, step.truncated),
             ):  # fmt: skip
                 rows.append(np.array(row))
-            observations.append(keep(seen))
-            reached.append(keep(answer.successors) if answer.ended else observations[-1])
-            infos.append(answer.info)
+            observations.append(keep(life.observations))
+            reached.append(keep(step.successors) if step.ended else observations[-1])
+            infos.append(step.given[4])
             if len(rewards) == 1:  # The first step may compile what the others take.
                 began, at = time.process_time(), time.perf_counter()
             elif time.process_time() - began > seconds or time.perf_counter() - at > 10 * seconds:
