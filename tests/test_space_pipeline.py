@@ -160,6 +160,23 @@ def test_drawn_trees_go_through_window_model_and_environment(seed, tmp_path):
                 agent.observe(rewards, terminated, truncated)
 
 
+def test_data_of_flattened_observations_are_evaluated_as_they_are(tmp_path):
+    """Kills: an older run of a Dict environment whose family no longer fits, since nothing is flattened now."""
+    for name, flat in (("then", True), ("now", False)):
+        (tmp_path / f"{name}.py").write_text(FAMILY + f"\n\nclass Kind(Kinds):\n    kind, flat = 'dict', {flat}\n")
+    options = {"train": 4, "validation": 1, "test": 3}
+    config = GenerateConfig(
+        family=f"{tmp_path / 'then.py'}:Kind", family_options=options, learner="random", episodes=2, workers=1
+    )
+    data = icrl.generate(config, tmp_path / "data")
+    assert HistoryStore.open(data).history(0).observations.shape == (8, 2 + 36 + 3)
+    icrl.train("ad-small", data, tmp_path / "run", **TINY)
+    summary = icrl.evaluate(
+        tmp_path / "run", episodes=1, seeds=1, tasks=2, bootstrap=100, pictures=1, family=f"{tmp_path / 'now.py'}:Kind"
+    )
+    assert "changed_family" not in summary
+
+
 LEARNED = '''
 import gymnasium as gym
 import numpy as np

@@ -95,9 +95,9 @@ class TransitionEmbedding(nn.Module):
     def __init__(self, spec: Spec, width: int) -> None:
         super().__init__()
         self.scaled = spec.scales is not None
-        self.observation = make_observation_encoder(spec.observation_space, width, self.scaled)
+        self.observation = make_observation_encoder(spec.observation_space, width, self.scaled, spec.maps.observations)
         self.action = make_action_encoder(spec.action_space, width, self.scaled)
-        self.following = make_observation_encoder(spec.observation_space, width, self.scaled)
+        self.following = make_observation_encoder(spec.observation_space, width, self.scaled, spec.maps.observations)
         self.over = nn.Embedding(2, width)
         """Instead of what followed, where the episode ended: cut, or by the task's own rule. Whoever acts is not shown
         the last observation of an episode."""
