@@ -8,11 +8,13 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from icrl.behaviour import roll
+from icrl.data_gen.config import GenerateConfig
+from icrl.data_gen.shards import Shards
 from icrl.envs import FAMILIES, make_family
 from icrl.envs.kit.measured import check_anchors
 from icrl.errors import DatasetError, FamilyError, UsageError
@@ -26,14 +28,11 @@ from icrl.provenance import Provenance, check_tasks, check_values
 from icrl.schema import Fault
 from icrl.spaces import space_to_dict
 from icrl.spill import BOUND
-from icrl.store_writer import LARGEST_LIST, is_whole, shard_name
+from icrl.store_writer import LARGEST_LIST
 from icrl.stored_family import about, relative
 from icrl.success import SUCCESS
 from icrl.tape import largest_history
 from icrl.tasks import Split, Task, TaskFamily
-
-if TYPE_CHECKING:
-    from icrl.data_gen.config import GenerateConfig
 
 SHARD_BYTES = 1 << 30
 """A shard has fewer histories than asked for where they could take more than this: it is what a kill loses."""
@@ -43,43 +42,6 @@ BESIDE_A_HISTORY, BESIDE_A_SHARD = 64, 4096
 
 STEPS_TO_SUCCESS = 1000
 """Steps in which an environment that tells success has done so, be it where an episode ends."""
-
-
-@dataclass(frozen=True)
-class Shards:
-    """Which histories are where: what every process needs to make any shard."""
-
-    config: "GenerateConfig"
-    out: Path
-    num_tasks: int
-    per_shard: int
-    """Histories of each shard but the last."""
-    largest_history: int
-    """Bytes of a history whose episodes all last to the horizon."""
-    extras: tuple[str, ...] = ()
-    """Columns beyond those that every dataset has: what the family tells by itself, and what was asked for."""
-
-    @property
-    def num_histories(self) -> int:
-        return self.num_tasks * self.config.histories_per_task
-
-    def __len__(self) -> int:
-        return -(-self.num_histories // self.per_shard)
-
-    def path(self, shard: int) -> Path:
-        return self.out / shard_name(shard, len(self))
-
-    def missing(self) -> list[int]:
-        """The shards that are not there, or are not what was written."""
-        return [shard for shard in range(len(self)) if not is_whole(self.path(shard))]
-
-    def histories(self, shard: int) -> range:
-        first = shard * self.per_shard
-        return range(first, min(first + self.per_shard, self.num_histories))
-
-    def lanes(self, tasks: Sequence[Task], histories: Sequence[int]) -> list[Task]:
-        """The task of each history."""
-        return [tasks[history % self.num_tasks] for history in histories]
 
 
 @dataclass(frozen=True)
@@ -97,7 +59,7 @@ class Plan:
         each = self.shards.largest_history + told + BESIDE_A_HISTORY
         return self.shards.num_histories * each + len(self.shards) * BESIDE_A_SHARD
 
-    def describe(self, show: Callable[[str], None] = print) -> None:
+    def say(self, show: Callable[[str], None] = print) -> None:
         """What would be done."""
         shards, provenance, config = self.shards, self.provenance, self.shards.config
         kept = _kept(config)
@@ -153,7 +115,7 @@ class Plan:
         return under_way * size if size > BOUND else 0
 
 
-def make_plan(config: "GenerateConfig", out: Path) -> Plan:
+def make_plan(config: GenerateConfig, out: Path) -> Plan:
     """The recording that a config asks for.
 
     Raises:
@@ -207,7 +169,7 @@ def make_plan(config: "GenerateConfig", out: Path) -> Plan:
     return Plan(shards, replace(provenance, extras=extras or None, **found), split)
 
 
-def _sizes(config: "GenerateConfig", family: TaskFamily, extras: Sequence[str]) -> tuple[int, int]:
+def _sizes(config: GenerateConfig, family: TaskFamily, extras: Sequence[str]) -> tuple[int, int]:
     """Histories of a shard, and bytes at most of one.
 
     Raises:
@@ -222,7 +184,7 @@ def _sizes(config: "GenerateConfig", family: TaskFamily, extras: Sequence[str]) 
     return max(1, min(config.histories_per_shard, LARGEST_LIST // numbers, SHARD_BYTES // size)), size
 
 
-def _kept(config: "GenerateConfig") -> int:
+def _kept(config: GenerateConfig) -> int:
     """Episodes of a history that are recorded."""
     return -(-config.episodes // config.keep_every)
 

@@ -308,12 +308,12 @@ def test_a_resume_under_another_definition_of_the_family_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("family", "learner", "message"),
     [
-        ("pendulum", "q-learning", "continuous ones: choose noise-distillation or expert or random or zero-action$"),
+        ("pendulum", "q-learning", r"are of Box\(1\): choose noise-distillation or expert or random or zero-action$"),
         ("maze", "q-learning", "those of maze are 4.2e.12: choose noise-distillation or optimal or random$"),
         (
             "point-robot",
             "ucb1",
-            "and point-robot is none: choose noise-distillation or optimal or random",
+            "and point-robot is not one: choose noise-distillation or optimal or random",
         ),
         (
             "bernoulli-bandit",

@@ -184,7 +184,7 @@ def test_dry_run_prints_sizes_and_writes_nothing(tiny_data, tmp_path, capsys):
     icrl.train(None, tiny_data, tmp_path / "run", dry_run=True, **TINY)
     printed = capsys.readouterr().out
     assert "parameters" in printed
-    assert "20 steps of 8 samples on 1 process: 1,280 tokens" in printed
+    assert "20 steps of 8 samples on 1 process: 1,280 transitions" in printed
     assert not (tmp_path / "run").exists()
     with pytest.raises(UsageError, match="is a dataset of `icrl generate`"):
         icrl.train(None, tiny_data, tiny_data, dry_run=True, **TINY)
