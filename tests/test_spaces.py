@@ -158,6 +158,9 @@ def test_older_descriptions_are_of_the_same_space():
         assert alike(space_to_dict(then), space_to_dict(now))
         assert not alike(space_to_dict(S.Box(-0.1, 0.2, (2,))), space_to_dict(now))
     assert not alike(space_to_dict(S.Discrete(3)), space_to_dict(S.Discrete(4)))
+    image = {"kind": "box", "shape": [4, 4, 3], "low": 0, "high": 255, "dtype": "uint8"}
+    assert alike(image, space_to_dict(S.Box(0, 255, (4, 4, 3), np.uint8)))
+    assert not alike(image, space_to_dict(S.Box(0, 1, (4, 4, 3), np.uint8)))
 
 
 @pytest.mark.parametrize(

@@ -94,7 +94,8 @@ def catalogue() -> list[dict[str, Any]]:
 def short_space(space: str) -> str:
     """A space of many numbers by their count."""
     kind, _, sizes = space.partition("(")
-    return space if sizes.count(",") < 4 else f"{kind} of {sizes.count(',') + 1}"
+    many = sizes.count(",") >= 4 and set(sizes) <= set("0123456789, )")
+    return f"{kind} of {sizes.count(',') + 1}" if many else space
 
 
 def main(argv: Sequence[str]) -> int:
