@@ -31,7 +31,7 @@ from icrl.spaces import (
     space_from_dict,
     split,
 )
-from icrl.transitions import EXPERT_ACTIONS, NEXT_OBSERVATIONS, RETURN_TO_GO, Transitions
+from icrl.transitions import EXPERT_ACTIONS, NEXT_OBSERVATIONS, RETURN_TO_GO, Before, Transitions
 
 if TYPE_CHECKING:
     from icrl.store import HistoryStore
@@ -167,16 +167,13 @@ class Scales:
         """The same transitions with scaled numbers, those of extras that are of the same kind included."""
         t, before = transitions, transitions.before
         of_extra = {NEXT_OBSERVATIONS: self.observations, EXPERT_ACTIONS: self.actions, RETURN_TO_GO: self.returns}
-        return replace(
-            t,
-            observations=scaled(self.observations, t.observations),
-            actions=scaled(self.actions, t.actions),
-            rewards=scaled(self.rewards, t.rewards),
-            before=replace(
-                before, actions=scaled(self.actions, before.actions), rewards=scaled(self.rewards, before.rewards)
-            ),
-            extras={name: scaled(of_extra.get(name), values) for name, values in t.extras.items()},
-        )
+        actions, rewards = scaled(self.actions, before.actions), scaled(self.rewards, before.rewards)
+        return Transitions(
+            scaled(self.observations, t.observations), scaled(self.actions, t.actions),
+            scaled(self.rewards, t.rewards), t.terminated, t.truncated, t.steps,
+            Before(actions, rewards, before.terminated, before.truncated), t.lengths,
+            {name: scaled(of_extra.get(name), values) for name, values in t.extras.items()}, t.group,
+        )  # fmt: skip
 
 
 def scaled(maps: Maps, values: NDArray) -> Any:

@@ -11,7 +11,7 @@ Shape suffixes: B rows (windows or lanes), T transitions.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -86,14 +86,16 @@ class Transitions:
         """The same function of every array, and of every leaf of a tree."""
 
         def of(value: Array) -> Array:
-            return {key: of(part) for key, part in value.items()} if isinstance(value, Mapping) else function(value)
+            return {key: of(part) for key, part in value.items()} if isinstance(value, dict) else function(value)
 
-        before = Before(*map(of, (getattr(self.before, name) for name in Before.__dataclass_fields__)))
-        columns = {
-            name: of(getattr(self, name))
-            for name in ("observations", "actions", "rewards", "terminated", "truncated", "steps", "lengths", "extras")
-        }
-        return replace(self, before=before, **columns)
+        before = self.before
+        # One by one: acting does this at every step.
+        return Transitions(
+            of(self.observations), of(self.actions), of(self.rewards), of(self.terminated), of(self.truncated),
+            of(self.steps),
+            Before(of(before.actions), of(before.rewards), of(before.terminated), of(before.truncated)),
+            of(self.lengths), of(self.extras), self.group,
+        )  # fmt: skip
 
     def to(self, device: Any) -> "Transitions":
         """Tensors on that device."""

@@ -196,7 +196,8 @@ class InContextAgent:
         columns = Transitions(
             observations, actions, rewards, terminated, truncated, steps, before, lengths, extras, self.group
         )
-        return self._scales.of(columns).map(to_torch).to(self.model.device)
+        columns = self._scales.of(columns).map(to_torch)
+        return columns if self.model.device.type == "cpu" else columns.to(self.model.device)
 
     def _read(self, prompts: Sequence[LearningHistory | None]) -> Transitions | None:
         """What each context begins with of its prompt; the last transition is taken over."""
