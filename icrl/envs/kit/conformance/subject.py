@@ -21,6 +21,10 @@ def same(a: NDArray, b: NDArray) -> bool:
     return equal(a, b)
 
 
+FEW = 50
+"""As many lanes as a check takes at least, if it has a use for them and can afford them."""
+
+
 @dataclass
 class Subject:
     """The family under test, and how much of it can be afforded."""
@@ -29,6 +33,8 @@ class Subject:
     options: Mapping[str, Any] = field(default_factory=dict)
     seconds: float = 4.0
     """What one check may spend on steps of slow environments; fast ones are stepped as often as is useful."""
+    part: float = 1.0
+    """Of what is useful, where that is more than `FEW` lanes: below 1 for a quick look."""
 
     @cached_property
     def family(self) -> TaskFamily:
@@ -57,7 +63,8 @@ class Subject:
 
     def affordable(self, lanes: int, steps: int) -> int:
         """At most that many lanes, fewer where so many steps of them would take too long; at least 2."""
-        return int(np.clip(self.seconds * self.steps_per_second / steps, 2, lanes))
+        most = max(min(lanes, FEW), int(lanes * self.part))
+        return int(np.clip(self.seconds * self.steps_per_second / steps, 2, most))
 
     def actions(self, steps: int, count: int) -> NDArray:
         """Uniformly random actions, shape `(steps, count, *action_shape)`."""
