@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from icrl import cli
 from icrl.data_gen.generate import generate
 from icrl.envs import make_family
 from icrl.errors import UsageError
@@ -116,3 +117,10 @@ def test_histories_of_a_learner_that_learns_keep_their_order(data, tmp_path):
     spaces = (store.provenance.observation_space, store.provenance.action_space)
     batch = method.sampler(store, np.arange(len(store)), 5, 0, Scales.none(*spaces)).batch(np.arange(8))
     assert ((batch.steps[:, 1:] - batch.steps[:, :-1]) % 6 == 1).all()
+
+
+@pytest.mark.parametrize("option", ["attention=causal", "attention=full", "online=episode", "prefixes=3"])
+def test_it_keeps_what_a_method_has_to_keep(option, capsys):
+    """Kills: lanes that are not alone, padding that weighs, a prompt that is not as if lived, dead weights."""
+    assert cli.main(["check-method", "dpt", "--option", option]) == 0
+    assert "all 10 checks passed" in capsys.readouterr().out

@@ -145,7 +145,7 @@ class Net(nn.Module):
 
     def forward(self, batch: Transitions) -> Any:
         """What the head says of every query `(B, Q, …)`, each reading as many transitions as `SEEN` says."""
-        embedding, seen_BQ = self.embedding[batch.group], batch.extras[SEEN]
+        embedding, seen_BQ = self.embedding[batch.group], batch.extras[SEEN].clamp(max=batch.lengths[:, None])
         x_BND, q_BQD = embedding(batch), embedding.ask(batch.extras[QUERIES])
         if self.causal:
             memory = self.backbone.encode_set(x_BND, batch.lengths, causal=True)
