@@ -2,6 +2,7 @@
 
 import ast
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
+
+from icrl.cli import COMMANDS
 
 ROOT = Path(__file__).parent.parent
 FOLDERS = {
@@ -196,3 +199,19 @@ def test_threads_that_wait_sleep_unless_the_user_says_otherwise(given, found):
     code = "import icrl, os, sys; assert 'torch' not in sys.modules; print(os.environ['OMP_WAIT_POLICY'])"
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
     assert told.stdout.strip() == found
+
+
+def test_every_file_of_the_architectures_page_is_there():
+    """Kills: a picture of how things were; a stage of the pipeline that the page leaves out."""
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    named = set(re.findall(r"\b(?:icrl|data_gen|models|train|eval|tests)/[\w/]+(?:\.py|/)", page))
+    assert len(named) > 50
+    assert [name for name in named if not (ROOT / name).exists()] == []
+    mains = {f"{module.removeprefix('icrl.').replace('.', '/')}.py" for module, _ in COMMANDS.values()}
+    assert {"data_gen/generate.py", "train/train.py", "eval/evaluate.py"} <= mains & named
+
+
+@pytest.mark.parametrize("main", ["data_gen/generate.py", "eval/evaluate.py", "icrl/commands/tasks.py"])
+def test_a_main_is_a_page_of_numbered_steps(main):
+    """Kills: a main into which everything grows back."""
+    assert len((ROOT / main).read_text().splitlines()) < 200
