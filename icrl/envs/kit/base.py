@@ -137,7 +137,10 @@ class BatchedEnv(VectorEnv, PerLane):
         Raises:
             ValueError: where an action is not of the space, or not finite, or there is not one per lane.
         """
-        actions = self.played(actions)
+        return self.step_played(self.played(actions))
+
+    def step_played(self, actions: NDArray):
+        """The same for actions that `played` gave."""
         rewards, terminated = self._advance(actions)
         if not isinstance(terminated, np.ndarray) or terminated.dtype.kind != "b":
             terminated = self._flags(terminated)

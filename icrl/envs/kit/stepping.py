@@ -1,7 +1,7 @@
 """How a batch of environments is lived through, by learners, agents and reference policies: `lived` is the loop, and
 `Life` a step of it, for whoever has a loop of their own."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -103,6 +103,7 @@ class Life:
     ) -> None:
         self.env, self._episodes, self._answers, self._beside = env, episodes, answers, beside
         is_vouched = vars(type(env)).get("vouched", False) and not checked
+        self._step_env = _stepper(env)
         self._read = answers.as_given if is_vouched else answers.step
         first, info = env.reset()
         self.observations, self.valid = answers.first(first), _valid(info, env)
@@ -121,7 +122,7 @@ class Life:
         observations, valid = self.observations, self.valid
         actions = self._played(asked, actor)
         others = None if self._beside is None else self._played(self._beside.act(observations), self._beside)
-        given = self.env.step(actions)
+        given = self._step_env(actions)
         following, rewards, terminated, truncated, info, done, ended, successors = self._read(given)
         if SUCCESS in info:
             said = successes(info[SUCCESS], done.shape)
@@ -151,6 +152,7 @@ class Life:
             return None
         stay = np.flatnonzero(self._live)
         self.env = self.env.keep(stay)
+        self._step_env = _stepper(self.env)
         if self._beside is not None:
             self._beside.keep(stay)
         self._answers.keep(stay)
@@ -190,6 +192,11 @@ def lived(
         yield step
         if step.ended and may_leave and not life.over and (stay := life.leave()) is not None:
             actor.keep(stay)
+
+
+def _stepper(env: BatchedEnv) -> Callable[[NDArray], tuple[Any, ...]]:
+    """What steps it with actions that `played` gave: they are not looked at again, unless its class has its own `step`."""
+    return env.step_played if type(env).step is BatchedEnv.step else env.step
 
 
 def _valid(info: dict[str, Any], env: BatchedEnv) -> NDArray[np.bool_] | None:
