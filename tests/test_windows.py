@@ -135,3 +135,39 @@ def test_any_number_of_workers_gives_the_same_batches_and_a_resume_reads_on(tiny
             assert torch.equal(getattr(batch, name), getattr(expected, name)), name
         for name in BEFORE:
             assert torch.equal(getattr(batch.before, name), getattr(expected.before, name)), name
+
+
+def test_shuffled_windows_hold_whole_episodes_of_one_history(tiny_store):
+    """Kills: an episode that is torn apart, met twice, or taken from another history; returns-to-go of the place where
+    an episode stood before; an order that another batch changes."""
+    length = 3 * tiny_store.provenance.horizon
+    reader = WindowReader(tiny_store, np.arange(len(tiny_store)), length, extras=("return_to_go",), shuffle=7)
+    numbers = np.linspace(0, len(reader) - 1, 9).astype(np.int64)
+    batch, orders = reader.batch(numbers), set()
+    for row, number in enumerate(numbers):
+        place, _ = reader._index.locate(np.array([number]))
+        history = tiny_store.history(int(place[0]))
+        ends = np.flatnonzero(history.dones) + 1
+        episodes = np.split(np.arange(len(history)), ends[:-1])
+        n, at, met = int(batch.lengths[row]), 0, []
+        while at < n:
+            match = [
+                k for k, rows in enumerate(episodes)
+                if k not in met and np.array_equal(batch.observations[row, at : at + len(rows)][: n - at].numpy(),
+                                                   history.observations[rows][: n - at])
+                and np.array_equal(batch.actions[row, at : at + len(rows)][: n - at].numpy(),
+                                   history.actions[rows][: n - at])
+            ]  # fmt: skip
+            assert match, "no whole episode of the history stands here"
+            rows = episodes[match[0]]
+            some = slice(at, min(at + len(rows), n))
+            expected = history.derived("return_to_go")[rows][: n - at]
+            np.testing.assert_allclose(batch.extras["return_to_go"][row, some].numpy(), expected)
+            assert batch.steps[row, some].tolist() == list(range(some.stop - some.start))
+            met.append(match[0])
+            at += len(rows)
+        assert bool(batch.before.terminated[row])
+        orders.add(tuple(met))
+    assert len(orders) > 1
+    again = reader.batch(numbers[::-1].copy())
+    assert torch.equal(again.observations.flip(0), batch.observations)

@@ -21,6 +21,7 @@ from einops import rearrange
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from icrl.errors import UsageError
 from icrl.models.methods.base import Method, Metrics, Sampler
 from icrl.models.methods.sequence import SequenceActor, SequenceNet, first_token, padding, shifted
 from icrl.models.parts import EMBEDDING_STD, distribution_of, make_action_encoder, make_observation_encoder, squash
@@ -41,7 +42,16 @@ class Options:
     tokens: Literal["three", "one"] = "three"
     """Tokens of a step: "three" (return-to-go, observation, action), or all of it in "one", three times faster."""
     context: Literal["many", "one"] = "many"
-    """Episodes in the context: "many" that follow one another in a history, or "one", as in the paper."""
+    """Episodes in the context: "many" of a history, or "one", as in the paper."""
+    order: Literal["recorded", "shuffled"] = "recorded"
+    """Of the episodes of a window: as they were "recorded", or "shuffled", so that what came before tells the task but
+    not how good the episode at hand will be, which the return-to-go alone then does. For "many" only."""
+
+    def __post_init__(self) -> None:
+        if self.order == "shuffled" and self.context == "one":
+            raise UsageError(
+                'method.order is "shuffled", and the context is of one episode: there is nothing to shuffle'
+            )
 
 
 class StepEmbedding(nn.Module):
@@ -117,9 +127,8 @@ class DecisionTransformer(Method):
     def sampler(
         self, store: HistoryStore, histories: Sequence[int] | NDArray[np.int64], length: int, seed: int, scales: Scales
     ) -> Sampler:
-        return WindowReader(
-            store, histories, length, scales, extras=self.needs, one_episode=self.options.context == "one"
-        )
+        one, shuffle = self.options.context == "one", seed if self.options.order == "shuffled" else None
+        return WindowReader(store, histories, length, scales, extras=self.needs, one_episode=one, shuffle=shuffle)
 
     def build(self, specs: Mapping[str, Spec], backbone: Any) -> Net:
         self._distributions = {group: distribution_of(spec.action_space) for group, spec in specs.items()}

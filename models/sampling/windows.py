@@ -5,7 +5,7 @@ All windows of W transitions are numbered 0 … N-1.
 Shape suffixes: B windows, T transitions of a window, H histories.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from icrl.errors import DatasetError
 from icrl.models.parts import to_torch
 from icrl.ranges import Scales
+from icrl.seeding import permutation
 from icrl.spaces import empty, space_from_dict
 from icrl.store import HistoryStore
 from icrl.transitions import Before, Transitions
@@ -48,6 +49,8 @@ class WindowReader:
         scales: of the model that reads the batches; by default it is one without scales.
         extras: columns that are read besides (`icrl.transitions`).
         one_episode: windows end where the episode that they start in does.
+        shuffle: windows hold whole episodes of their history in an order that is drawn from (shuffle, the window's
+            number), rather than a stretch of it; None leaves episodes where they are.
         group: that the batches are of.
     """
 
@@ -59,6 +62,7 @@ class WindowReader:
         scales: Scales | None = None,
         extras: Sequence[str] = (),
         one_episode: bool = False,
+        shuffle: int | None = None,
         group: str = "0",
     ) -> None:
         self.store, self.length = store, min(length, int(store.lengths.max(initial=1)))
@@ -71,6 +75,7 @@ class WindowReader:
         self._scales = scales or Scales.none(*spaces)
         self._observation_space, self._action_space = map(space_from_dict, spaces)
         self._extras, self._one_episode, self._group = tuple(extras), one_episode, group
+        self._shuffle = shuffle
 
     def __len__(self) -> int:
         return len(self._index)
@@ -88,32 +93,49 @@ class WindowReader:
             np.zeros(len(numbers), bool),
         )
         extras: dict[str, NDArray] = {}
-        for row, (place, start) in enumerate(zip(*self._index.locate(numbers), strict=True)):
-            history, start = int(self.histories[place]), int(start)
+        places, starts = self._index.locate(numbers)
+        for row, (number, place, start) in enumerate(zip(numbers, places, starts, strict=True)):
+            history = int(self.histories[place])
             # One transition more where there is one: the first token of a window holds the transition before it.
-            one = min(start, 1)
-            n = min(self.length, int(self.store.lengths[history]) - start)
-            window = self.store.window(history, start - one, n + one)
-            if self._one_episode and (ends := window.terminated[one:] | window.truncated[one:]).any():
-                n = int(np.argmax(ends)) + 1
-                window = self.store.window(history, start - one, n + one)
-            observations[row, :n] = window.observations[one:]
-            actions[row, :n] = window.actions[one:]
-            rewards[row, :n] = window.rewards[one:]
-            terminated[row, :n], truncated[row, :n] = window.terminated[one:], window.truncated[one:]
-            steps[row, :n] = window.step_in_episode[one:]
-            lengths[row] = n
-            if one:
-                before.actions[row], before.rewards[row] = window.actions[0], window.rewards[0]
-                before.terminated[row], before.truncated[row] = window.terminated[0], window.truncated[0]
-            for name in self._extras:
-                values = self.store.extra(name, history, start, n)
-                if name not in extras:
-                    # Padding is of some value of the space.
-                    extras[name] = np.empty(shape + values.shape[1:], values.dtype)
-                    extras[name][...] = values[0]
-                extras[name][row, :n] = values
+            one = min(int(start), 1) if self._shuffle is None else 0
+            for first, n in self._pieces(history, int(start), int(number)):
+                here = slice(lengths[row], lengths[row] + n)
+                window = self.store.window(history, first - one, n + one)
+                observations[row, here] = window.observations[one:]
+                actions[row, here] = window.actions[one:]
+                rewards[row, here] = window.rewards[one:]
+                terminated[row, here], truncated[row, here] = window.terminated[one:], window.truncated[one:]
+                steps[row, here] = window.step_in_episode[one:]
+                lengths[row] += n
+                if one:
+                    before.actions[row], before.rewards[row] = window.actions[0], window.rewards[0]
+                    before.terminated[row], before.truncated[row] = window.terminated[0], window.truncated[0]
+                for name in self._extras:
+                    values = self.store.extra(name, history, first, n)
+                    if name not in extras:
+                        # Padding is of some value of the space.
+                        extras[name] = np.empty(shape + values.shape[1:], values.dtype)
+                        extras[name][...] = values[0]
+                    extras[name][row, here] = values
         columns = Transitions(
             observations, actions, rewards, terminated, truncated, steps, before, lengths, extras, self._group
         )
         return self._scales.of(columns).map(to_torch)
+
+    def _pieces(self, history: int, start: int, number: int) -> Iterator[tuple[int, int]]:
+        """What a window is made of: (first transition, how many), in order."""
+        if self._shuffle is None:
+            n = min(self.length, int(self.store.lengths[history]) - start)
+            if self._one_episode:
+                ends = self.store.finals_at(history)
+                n = min([n, *(ends[np.searchsorted(ends, start) :][:1] - start + 1).tolist()])
+            yield start, n
+            return
+        ends = self.store.finals_at(history)
+        left = self.length
+        for episode in permutation(self._shuffle, f"episodes of window {number}", len(ends)).tolist():
+            first = int(ends[episode - 1]) + 1 if episode else 0
+            n = min(int(ends[episode]) + 1 - first, left)
+            yield first, n
+            if not (left := left - n):
+                return
