@@ -195,7 +195,7 @@ def lived(
 
 
 def _stepper(env: BatchedEnv) -> Callable[[NDArray], tuple[Any, ...]]:
-    """What steps it with actions that `played` gave: they are not looked at again, unless its class has its own `step`."""
+    """What steps it with actions that it plays, which are not looked at again; unless its class has its own `step`."""
     return env.step_played if type(env).step is BatchedEnv.step else env.step
 
 
