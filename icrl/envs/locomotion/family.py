@@ -192,7 +192,8 @@ class MujocoBatch(GymnasiumBatch):
         keys, rows = self._family.told, []
         terminated = np.zeros(self.num_envs, bool)
         for lane, (env, action) in enumerate(zip(self.envs, actions, strict=True)):
-            self._seen[lane], reward, terminated[lane], _, info = env.step(action)
+            observation, reward, terminated[lane], _, info = env.step(action)
+            self._see(lane, observation)
             rows.append([reward, *[info[key] for key in keys]])
         told = dict(zip(("reward", *keys), np.array(rows, np.float64).T, strict=True))
         rewards = self._family.rewards(self._params, actions.astype(np.float64), told)
