@@ -1,17 +1,16 @@
 """`icrl inspect`: what is in a dataset, whether it is sound, and how its source learner learned."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from icrl.data_gen.known_anchors import KnownAnchors, known_anchors
+from icrl.data_gen.learning_curve import Description, draw
 from icrl.data_gen.ranges_table import ranges_in_words
 from icrl.errors import DatasetError, UsageError
 from icrl.extras import EXPERT_ACTIONS
-from icrl.files import whole_file
 from icrl.recordings import datasets_in
 from icrl.spaces import describe_space
 from icrl.store import HistoryStore
@@ -19,28 +18,6 @@ from icrl.store_check import check_store
 from icrl.stored_family import Consent
 
 PICTURE_FILE = "learning_curve.png"
-FEW = 10
-"""So many points of a curve, or fewer, are marked: a single one would not be seen."""
-
-
-@dataclass(frozen=True)
-class Description:
-    """What `inspect` found out."""
-
-    histories: int
-    transitions: int
-    episode_numbers: NDArray[np.int64]
-    """Shape `(K,)`: the learner's numbers of the recorded episodes."""
-    learning_curve: NDArray[np.float64]
-    """Shape `(K,)`: mean return of each of them, over histories."""
-    quartiles: NDArray[np.float64]
-    """Shape `(2, K)`: the first and third quartile of the histories' returns."""
-    success: NDArray[np.float64] | None
-    """Shape `(K,)`: the share of histories in which each of them succeeded; None where nobody tells."""
-    random: float
-    """The uniform policy's expected return of an episode, a mean over the recorded tasks."""
-    optimum: float
-    """The task-known optimum, likewise; NaN where it is not known."""
 
 
 def inspect(
@@ -96,7 +73,7 @@ def inspect(
             print(f"  {label if place == 0 else '':12} {line}")
     print("  checks       the listing and every shard are whole; recorded tasks are of their split,")
     print(f"               the splits are disjoint; all {len(store):,} histories keep the index convention")
-    _draw(description, f"{family_label}, {provenance.learner}", picture)
+    draw(description, f"{family_label}, {provenance.learner}", picture)
     print(f"  picture      {picture}")
     return description
 
@@ -180,32 +157,3 @@ def _describe(
         random=known.random,
         optimum=known.optimum,
     )
-
-
-def _draw(description: Description, title: str, path: Path) -> None:
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import FixedLocator, MaxNLocator
-
-    numbers, curve = description.episode_numbers, description.learning_curve
-    figure = Figure(figsize=(7.2, 4.2), dpi=160, layout="constrained")
-    axes = figure.add_subplot()
-    axes.fill_between(numbers, *description.quartiles, color="#2f6db5", alpha=0.16, linewidth=0)
-    axes.plot(numbers, curve, color="#2f6db5", linewidth=2.2, marker="o" if len(numbers) <= FEW else None)
-    for value, label in ((description.optimum, "task-known optimum"), (description.random, "random policy")):
-        if np.isnan(value):
-            continue
-        axes.axhline(value, color="#8a8f98", linewidth=1, linestyle=(0, (4, 3)), zorder=0)
-        axes.annotate(
-            f"{label} {value:.2f}", (1, value), xycoords=("axes fraction", "data"), xytext=(-4, 4),
-            textcoords="offset points", ha="right", color="#5b6068", fontsize=9,
-        )  # fmt: skip
-    axes.set_title(f"How the source learned: {title}", loc="left", fontsize=12, fontweight="bold")
-    axes.xaxis.set_major_locator(FixedLocator(numbers) if len(numbers) <= FEW else MaxNLocator(integer=True))
-    axes.set_xlabel("the learner's episode")
-    axes.set_ylabel("return (mean, middle half of the histories)")
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.margins(x=0.01)
-    axes.grid(axis="y", color="#e6e8eb", linewidth=0.8)
-    axes.set_axisbelow(True)
-    with whole_file(path) as temporary:
-        figure.savefig(temporary, format=path.suffix[1:] or "png")

@@ -115,6 +115,10 @@ class _Earlier(MetaPathFinder, Loader):
         spec.loader_state = module.__spec__
         return module
 
+    def get_code(self, name: str) -> Any:
+        """For `python -m`, which takes no other name for a program."""
+        raise ImportError(f"{name} is {MOVED[name]} now: start that")
+
     def exec_module(self, module: ModuleType) -> None:
         # The import gave it the old name's spec: it has run under its own.
         old, module.__spec__ = module.__spec__, module.__spec__.loader_state
