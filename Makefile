@@ -14,8 +14,9 @@ demo: $(VENV)/.installed
 	$(BIN)/icrl train --config ad-small --data $(DEMO)/data --out $(DEMO)/train --resume
 	$(BIN)/icrl evaluate $(DEMO)/train --config demo --out $(DEMO)/eval --resume
 
+# Two processes, a thread each; a file of tests stays in one.
 test: $(VENV)/.installed-dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 # The families over public packages, in the two environments that their conflicts demand.
 test-extras: .venv-extras/.installed .venv-dmc/.installed
