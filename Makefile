@@ -20,8 +20,8 @@ test: $(VENV)/.installed-dev
 
 # The families over public packages, in the two environments that their conflicts demand.
 test-extras: .venv-extras/.installed .venv-dmc/.installed
-	ICRL_EXPECTED_EXTRAS=$(TOGETHER) OMP_NUM_THREADS=1 .venv-extras/bin/python -m pytest tests/extras
-	ICRL_EXPECTED_EXTRAS=dmc OMP_NUM_THREADS=1 .venv-dmc/bin/python -m pytest tests/extras
+	ICRL_EXPECTED_EXTRAS=$(TOGETHER) OMP_NUM_THREADS=1 .venv-extras/bin/python -m pytest -n 2 --dist loadfile tests/extras
+	ICRL_EXPECTED_EXTRAS=dmc OMP_NUM_THREADS=1 .venv-dmc/bin/python -m pytest -n 2 --dist loadfile tests/extras
 
 test-slow: $(VENV)/.installed-dev .venv-extras/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow
